@@ -1,0 +1,45 @@
+"""Closed, typed, documented configuration. Imports nothing heavy."""
+
+from flywheel.config.loader import config_hash, dump, load
+from flywheel.config.models import (
+    CaptureConfig,
+    ClusterConfig,
+    EngineConfig,
+    EvaluationConfig,
+    FilterConfig,
+    FlywheelConfig,
+    GatePolicy,
+    GatewayConfig,
+    LabelsConfig,
+    LakeConfig,
+    PrivacyConfig,
+    QualityConfig,
+    RewardModelConfig,
+    RolloutConfig,
+    SweepConfig,
+    TrackingConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "CaptureConfig",
+    "ClusterConfig",
+    "EngineConfig",
+    "EvaluationConfig",
+    "FilterConfig",
+    "FlywheelConfig",
+    "GatePolicy",
+    "GatewayConfig",
+    "LabelsConfig",
+    "LakeConfig",
+    "PrivacyConfig",
+    "QualityConfig",
+    "RewardModelConfig",
+    "RolloutConfig",
+    "SweepConfig",
+    "TrackingConfig",
+    "TrainingConfig",
+    "config_hash",
+    "dump",
+    "load",
+]

@@ -1,0 +1,119 @@
+"""One loader for every configuration file: closed, with the nearest key named on a typo."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from flywheel.config.models import Config, FilterConfig, FlywheelConfig
+from flywheel.errors import ConfigError
+
+T = TypeVar("T", bound=Config)
+
+
+def load(model: type[T], path: Path | None = None, overrides: dict[str, Any] | None = None) -> T:
+    """Read ``path`` (none: defaults), apply ``{"section.key": value}`` overrides, validate.
+
+    Raises:
+        ConfigError: names the file, the key and, for an unknown key, the nearest known one.
+    """
+    source = str(path) if path else "defaults"
+    data = _read(path) if path else {}
+    for dotted, value in (overrides or {}).items():
+        _set(data, dotted, value)
+    try:
+        loaded = model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(model, error)}") from error
+    if isinstance(loaded, FlywheelConfig) and loaded.quality.filter_file is not None:
+        chosen = load(FilterConfig, loaded.quality.filter_file)
+        quality = loaded.quality.model_copy(update={"filter": chosen})
+        loaded = loaded.model_copy(update={"quality": quality})
+    return loaded
+
+
+def parse_overrides(pairs: list[str]) -> dict[str, Any]:
+    """``["training.epochs=2"]`` -> ``{"training.epochs": 2}``; values are YAML."""
+    parsed: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"override '{pair}' is not of the form section.key=value")
+        parsed[key] = yaml.safe_load(value)
+    return parsed
+
+
+def dump(config: Config, path: Path) -> None:
+    """Write a config as YAML that ``load`` reads back to an equal value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def config_hash(config: Config) -> str:
+    """Content hash of a config, 16 hex digits: same settings, same hash."""
+    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist; shipped examples are under configs/") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping, not a {type(data).__name__}")
+    return data
+
+
+def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"override '{dotted}': '{parent}' is not a section")
+    data[leaf] = value
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            *section, key = item["loc"]
+            known = list(_section(model, [str(part) for part in section]).model_fields)
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+            lines.append(f"unknown key '{place}'; {hint}")
+        else:
+            lines.append(f"'{place}': {item['msg']} (got {item['input']!r})")
+    return "; ".join(lines)
+
+
+def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = _as_model(field.annotation) if field else None
+        if inner is None:
+            return model
+        model = inner
+    return model
+
+
+def _as_model(annotation: Any) -> type[BaseModel] | None:
+    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    for option in options:
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option
+    return None

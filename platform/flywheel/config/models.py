@@ -1,0 +1,247 @@
+"""Every setting of Flywheel. One YAML file holds one ``FlywheelConfig`` (or one ``FilterConfig``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """Base of every section: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class LakeConfig(Config):
+    """Where tables, landing segments, manifests, routing and model artifacts live."""
+
+    uri: str | None = Field(
+        default=None, description="folder or s3://bucket/prefix; default: <home>/lake. Several nodes need s3://"
+    )
+    storage_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="object-store options (aws_endpoint, aws_region, aws_allow_http); keep keys in the environment",
+    )
+
+
+class ClusterConfig(Config):
+    """The Ray cluster that the work runs on."""
+
+    address: str | None = Field(default=None, description="address of a running cluster; none: start one here")
+    num_cpus: float = Field(default=8, gt=0, description="logical CPUs of a cluster started here (tasks ask fractions)")
+    object_store_mb: int = Field(default=512, ge=80, description="object store of a cluster started here, MiB")
+    dashboard_port: int = Field(default=8265, description="loopback port of Ray's dashboard and job server")
+
+
+class EngineConfig(Config):
+    """How a model version is served by vLLM."""
+
+    max_model_len: int = Field(default=256, gt=0, description="longest prompt plus answer, tokens")
+    max_num_seqs: int = Field(default=32, gt=0, description="requests in one engine batch")
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    enforce_eager: bool = Field(default=True, description="no graph capture: faster start, right for CPU")
+    kv_cache_gib: float = Field(default=1, gt=0, description="CPU only: key-value cache, GiB")
+    threads: int = Field(default=1, ge=1, description="CPU only: threads of one engine")
+    num_cpus: float = Field(default=0.5, ge=0, description="logical CPUs reserved for one engine")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs reserved for one engine; 0 runs on CPU")
+    accelerator_type: str | None = Field(default=None, description="Ray accelerator type, e.g. A10G")
+    max_ongoing_requests: int = Field(default=64, gt=0, description="requests in flight at one engine replica")
+    num_replicas: int = Field(default=1, ge=1)
+    start_timeout_s: float = Field(default=300, gt=0, description="give up on an engine that is not ready by then")
+    request_timeout_s: float = Field(default=60, gt=0)
+    tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share one copy of the weights")
+
+
+class GatewayConfig(Config):
+    """The HTTP service."""
+
+    host: str = Field(default="127.0.0.1", description="bind address; anything but loopback needs api_keys_file")
+    port: int = Field(default=8000, ge=1, le=65535)
+    num_replicas: int = Field(default=1, ge=1)
+    max_ongoing_requests: int = Field(default=256, ge=1)
+    routing_poll_s: float = Field(default=0.5, gt=0, description="how often the routing truth is looked at")
+    group_commit_ms: float = Field(default=2, ge=0, description="how long a write waits for others to share its sync")
+    feedback_token_days: int = Field(default=30, ge=1, description="how long an answer can be rated")
+    max_body_bytes: int = Field(default=1_000_000, gt=0)
+    api_keys_file: Path | None = Field(default=None, description="one key a line; required off loopback")
+    shadow_queue: int = Field(default=64, ge=0, description="mirrored requests waiting; past it they are dropped")
+    shadow_concurrency: int = Field(default=4, ge=1)
+    shadow_timeout_s: float = Field(default=20, gt=0)
+    default_max_tokens: int = Field(default=48, gt=0, description="answer length where a request names none")
+
+
+class CaptureConfig(Config):
+    """Outbox, shipping and ingestion."""
+
+    seal_interval_s: float = Field(default=2, gt=0, description="how long events wait before they are shipped")
+    segment_rows: int = Field(default=5_000, ge=1, description="events in one landing segment at the most")
+    ingest_interval_s: float = Field(default=2, gt=0, description="pause between micro-batches")
+    batch_segments: int = Field(default=64, ge=1, description="segments in one micro-batch at the most")
+    landing_retention_h: float = Field(default=24, gt=0, description="raw segments older than this are removed")
+
+
+class PrivacyConfig(Config):
+    """Consent and anonymisation."""
+
+    names_file: Path | None = Field(default=None, description="names to replace, one a line")
+    phone_regions: list[str] = Field(default_factory=lambda: ["US", "GB", "DE"], description="for national numbers")
+    detectors: list[Literal["email", "phone", "card", "iban", "ip", "name"]] = Field(
+        default_factory=lambda: ["email", "iban", "card", "phone", "ip", "name"]
+    )
+
+
+class LabelsConfig(Config):
+    """Human labels and how they are split."""
+
+    tune_share: float = Field(default=0.10, gt=0, lt=1, description="share of subjects whose labels tune thresholds")
+    audit_share: float = Field(default=0.05, gt=0, lt=1, description="share of subjects for the Goodhart audit")
+    gate_share: float = Field(default=0.30, gt=0, lt=1, description="share of subjects for promotion only")
+    starter_set: int = Field(default=100, ge=0, description="curated cases wanted before the first training")
+
+
+class RewardModelConfig(Config):
+    """The learnt reward model: Bradley-Terry on (chosen, rejected) answers to one prompt."""
+
+    base: str | None = Field(default=None, description="model to start from; default: the live model")
+    folds: int = Field(default=2, ge=2, description="cross-fitting: a row is scored by a model that never saw it")
+    epochs: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    negatives: int = Field(default=2, ge=0, description="answers to other prompts used as extra rejected ones")
+    max_length: int = Field(default=192, gt=0, description="tokens of prompt plus answer")
+    actors: int = Field(default=1, ge=1, description="scoring actors in the Ray Data pool")
+    num_cpus: float = Field(default=0.5, ge=0, description="logical CPUs of one scoring actor")
+
+
+class FilterConfig(Config):
+    """Which candidates become training examples. The sweep's winner is a file of this type."""
+
+    version: str = "default"
+    min_reward_margin: float = Field(default=0.0, description="correction: reward(correction) - reward(answer)")
+    min_liked_reward: float = Field(default=0.0, description="liked answer: reward percentile in [0, 1]")
+    min_rater_trust: float = Field(default=0.0, ge=0, le=1, description="agreement of the rater with the rest")
+    min_votes: int = Field(default=1, ge=0, description="orthogonal signals that must approve a row")
+    max_per_subject: int = Field(default=20, ge=1, description="rows one person can contribute")
+    require_format: bool = Field(default=True, description="targets must have the form most good answers have")
+    near_duplicate_jaccard: float = Field(default=0.9, gt=0, le=1, description="drop rows at least this similar")
+    liked_per_correction: float = Field(default=1.0, ge=0, description="replay share: liked rows per correction")
+    enabled: bool = Field(default=True, description="false keeps every consented row (for comparison only)")
+
+
+class QualityConfig(Config):
+    """Signals, reward model, duplicates, filters."""
+
+    filter: FilterConfig = Field(default_factory=FilterConfig)
+    filter_file: Path | None = Field(default=None, description="a FilterConfig file, e.g. a sweep's winner; wins over filter")
+    reward: RewardModelConfig = Field(default_factory=RewardModelConfig)
+    failure_eval_share: float = Field(default=0.30, gt=0, lt=1, description="failures kept for evaluation")
+    max_examples: int = Field(default=5_000, ge=1)
+    min_examples: int = Field(default=50, ge=1, description="fewer than this: the turn stops before training")
+
+
+class SweepConfig(Config):
+    """Ray Tune with Optuna over the filter thresholds."""
+
+    trials: int = Field(default=4, ge=1, description="Tune trials; each evaluates a batch of proposals")
+    proposals_per_trial: int = Field(default=50, ge=1)
+    max_concurrent: int = Field(default=2, ge=1)
+    wrong_row_cost: float = Field(default=3.0, gt=0, description="one wrong kept row outweighs this many right ones")
+    in_turn: bool = Field(default=True, description="run the sweep inside a turn when enough tune labels exist")
+    min_tune_labels: int = Field(default=40, ge=1)
+
+
+class TrainingConfig(Config):
+    """Supervised fine-tuning with DeepSpeed under Ray Train."""
+
+    num_workers: int = Field(default=2, ge=1)
+    cpus_per_worker: float = Field(default=1, gt=0)
+    gpus_per_worker: float = Field(default=0, ge=0)
+    threads: int = Field(default=1, ge=1, description="torch threads of one worker")
+    epochs: int = Field(default=4, ge=1)
+    micro_batch_size: int = Field(default=8, ge=1, description="examples a worker puts through at once")
+    gradient_accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_length: int = Field(default=256, gt=0, description="tokens; longer examples are dropped with a reason")
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpoint_every: int = Field(default=50, ge=1, description="optimizer steps")
+    max_failures: int = Field(default=2, ge=0, description="worker losses survived by resuming")
+    gradient_clipping: float = Field(default=1.0, gt=0)
+    prompt_loss_weight: float = Field(default=0.0, ge=0, le=1, description="0: learn from answers only")
+
+
+class EvaluationConfig(Config):
+    """What is measured, and how."""
+
+    primary_suite: str = "random"
+    guard_suites: list[str] = Field(default_factory=lambda: ["old-intents"])
+    report_suites: list[str] = Field(default_factory=lambda: ["failures"])
+    concurrency: int = Field(default=32, ge=1)
+    max_tokens: int = Field(default=48, gt=0)
+    resamples: int = Field(default=10_000, ge=100, description="bootstrap resamples")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+
+
+class GatePolicy(Config):
+    """What a candidate must show before it serves. Whatever is missing does not promote."""
+
+    min_primary_cases: int = Field(default=600, ge=1)
+    min_primary_gain: float = Field(default=0.0, description="lower bound of the paired gain must exceed this")
+    max_guard_loss: float = Field(default=0.02, ge=0, description="lower bound on guard suites must exceed minus this")
+    min_guard_cases: int = Field(default=200, ge=0)
+    require_shadow: bool = True
+    min_shadow_pairs: int = Field(default=100, ge=0)
+    max_shadow_error_rate: float = Field(default=0.02, ge=0, le=1)
+    max_latency_ratio: float = Field(default=1.5, gt=0, description="candidate / live median latency in the shadow")
+    max_leaks: int = Field(default=0, ge=0)
+
+
+class RolloutConfig(Config):
+    """Shadow and promotion."""
+
+    shadow_share: float = Field(default=1.0, gt=0, le=1, description="share of consented live traffic mirrored")
+    shadow_wait_s: float = Field(default=180, ge=0, description="how long a turn waits for shadow pairs")
+    gate: GatePolicy = Field(default_factory=GatePolicy)
+
+
+class TrackingConfig(Config):
+    """MLflow."""
+
+    uri: str | None = Field(default=None, description="default: MLFLOW_TRACKING_URI, else SQLite under <home>")
+    experiment: str = "flywheel"
+
+
+class FlywheelConfig(Config):
+    """One flow's whole configuration."""
+
+    flow: str = Field(default="triage", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    tenant: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    home: Path = Field(default=Path(".flywheel"), description="local state: outboxes, keys, logs; relative to the working folder")
+    seed: int = 0
+    lake: LakeConfig = Field(default_factory=LakeConfig)
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    gateway: GatewayConfig = Field(default_factory=GatewayConfig)
+    capture: CaptureConfig = Field(default_factory=CaptureConfig)
+    privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
+    labels: LabelsConfig = Field(default_factory=LabelsConfig)
+    quality: QualityConfig = Field(default_factory=QualityConfig)
+    sweep: SweepConfig = Field(default_factory=SweepConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    rollout: RolloutConfig = Field(default_factory=RolloutConfig)
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+
+    def home_path(self) -> Path:
+        """The home folder, absolute."""
+        return self.home.expanduser().resolve()
+
+    def lake_uri(self) -> str:
+        """The lake's address: as configured, else a folder under home."""
+        if self.lake.uri and "://" in self.lake.uri:
+            return self.lake.uri.rstrip("/")
+        return str(Path(self.lake.uri).expanduser().resolve() if self.lake.uri else self.home_path() / "lake")

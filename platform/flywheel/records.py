@@ -1,0 +1,261 @@
+"""Row types: what moves between the stages, who produces it and who consumes it.
+
+All are closed, frozen pydantic models; times are timezone-aware UTC. The Arrow schemas of the lake
+tables (``lake/schemas.py``) mirror them field by field, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Purpose = Literal["training", "evaluation", "third_party"]
+Role = Literal["system", "user", "assistant", "tool"]
+TrafficKind = Literal["live", "shadow", "canary", "import", "synthetic"]
+FeedbackKind = Literal[
+    "thumbs", "rating", "click", "copy", "dwell", "completion", "abandon",
+    "reprompt", "correction", "comparison", "comment",
+]  # fmt: skip
+FeedbackSource = Literal["explicit", "implicit", "judge", "human", "system"]
+LabelKind = Literal["accept", "correct"]
+Split = Literal["tune", "audit", "gate"]
+CheckKind = Literal["exact", "normalised", "json", "contains", "regex"]
+Verdict = Literal["promote", "reject", "continue", "inconclusive"]
+
+SCHEMA_VERSION = 1
+FEEDBACK_NAMESPACE = uuid.UUID("6f0b5a0e-6f43-5a3f-9a51-3f2f2c9d7a10")
+
+
+class Record(BaseModel):
+    """Base of every row type: closed (unknown fields are errors) and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def utcnow() -> datetime:
+    """The current time, timezone-aware, UTC."""
+    return datetime.now(UTC)
+
+
+def feedback_id(tenant: str, inference_id: str, idempotency_key: str) -> str:
+    """Identity of a feedback event: a retry of the same event, at any replica, is the same row."""
+    return str(uuid.uuid5(FEEDBACK_NAMESPACE, f"{tenant}\x1f{inference_id}\x1f{idempotency_key}"))
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+class Inference(Record):
+    """One answered request. Produced by the gateway (or an import), consumed by every later stage.
+
+    In the outbox and in ``landing/`` the text is raw; from ingestion on it holds surrogates, and
+    ``subject`` is a keyed pseudonym.
+    """
+
+    inference_id: str = Field(description="UUIDv7 made by the gateway; its time fixes the partition date")
+    flow: str
+    tenant: str = "default"
+    ts: datetime
+    ingest_ts: datetime | None = None
+    session_id: str | None = None
+    parent_id: str | None = Field(default=None, description="the inference this one re-prompts or continues")
+    subject: str = Field(description="keyed pseudonym of the user (raw user id before ingestion)")
+    consent: list[Purpose] = Field(default_factory=list, description="purposes stated with the request")
+    traffic_kind: TrafficKind = "live"
+    model_version: str
+    policy_version: int = Field(default=0, description="number of the routing object in force")
+    eligible_variants: list[str] = Field(default_factory=list)
+    propensity: float = Field(default=1.0, ge=0, le=1, description="probability of the variant that was served")
+    assignment_key_hash: str | None = None
+    messages: list[Message]
+    params: dict[str, Any] = Field(default_factory=dict, description="sampling parameters as asked")
+    choices: list[str] = Field(default_factory=list, description="all answers drawn")
+    choice_served: int = 0
+    finish_reason: str | None = Field(
+        default=None, description="stop, length, error, client_disconnect, or interrupted (the replica died)"
+    )
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    ttft_ms: float | None = Field(default=None, description="time to first token, milliseconds")
+    latency_ms: float | None = Field(default=None, description="milliseconds until the last token")
+    config_hash: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+class RankedItem(Record):
+    """One item of a ranked list as it was shown."""
+
+    id: str
+    rank: int
+    shown_ms: float | None = None
+    action: str | None = None
+
+
+class Feedback(Record):
+    """One reaction to one inference. Produced by the gateway or an import, consumed by quality."""
+
+    feedback_id: str
+    inference_id: str
+    flow: str
+    tenant: str = "default"
+    choice_index: int = 0
+    ts: datetime
+    ingest_ts: datetime | None = None
+    subject: str
+    kind: FeedbackKind
+    value: float | None = Field(default=None, description="thumbs -1/+1, rating 1-5, dwell in milliseconds")
+    text: str | None = Field(default=None, description="correction or comment")
+    items: list[RankedItem] = Field(default_factory=list)
+    source: FeedbackSource = "explicit"
+    schema_version: int = SCHEMA_VERSION
+
+
+class Consent(Record):
+    """A subject's standing statement about one purpose. The latest one counts."""
+
+    subject: str
+    purpose: Purpose
+    ts: datetime
+    state: Literal["granted", "withdrawn"]
+    policy_version: str = "1"
+    expires_at: datetime | None = None
+
+
+class Label(Record):
+    """A reviewer's judgement of one inference. Produced by review, split once by subject."""
+
+    label_id: str
+    inference_id: str
+    flow: str
+    subject: str
+    annotator: str
+    ts: datetime
+    kind: LabelKind = Field(description="accept: the answer is right; correct: `correction` is the right one")
+    correction: str | None = None
+    seconds: float | None = None
+    guideline_version: str = "1"
+    split: Split
+    origin: Literal["random", "curated"] = Field(
+        default="random", description="random: drawn uniformly from traffic; curated: picked by a person or a queue"
+    )
+
+
+class Signal(Record):
+    """One number about one training candidate, with the version of what computed it."""
+
+    inference_id: str
+    signal: str
+    version: str
+    value: float | None
+    detail: str | None = None
+
+
+class Example(Record):
+    """One training example. Produced by curate, consumed by training."""
+
+    example_id: str
+    flow: str
+    messages: list[Message]
+    target: str
+    chosen: str | None = None
+    rejected: str | None = None
+    weight: float = 1.0
+    inference_ids: list[str]
+    subject: str
+    origin: Literal["correction", "liked"]
+
+
+class Check(Record):
+    """How an answer is marked right or wrong."""
+
+    kind: CheckKind
+    expected: str | dict[str, Any] | list[Any]
+    fields: list[str] | None = Field(default=None, description="json only: compare these fields, default all expected")
+
+
+class EvalCase(Record):
+    """One test of a model. Produced by review, failures or import; consumed by evaluation only."""
+
+    case_id: str
+    version: int = 1
+    flow: str
+    suite: str = Field(description="random, failures, old-intents, or a name of the user's own")
+    messages: list[Message]
+    check: Check
+    origin: Literal["random", "failure", "golden", "import"]
+    inference_id: str | None = None
+    subject: str | None = None
+    slice: str | None = Field(default=None, description="the group the case is reported under, e.g. an intent")
+    reviewer: str | None = None
+    status: Literal["active", "retired"] = "active"
+
+
+class EvalResult(Record):
+    """One model's answer to one case. Per item, never only means."""
+
+    run_id: str
+    case_id: str
+    case_version: int
+    suite: str
+    slice: str | None = None
+    subject: str | None = None
+    model_version: str
+    answer: str
+    passed: bool
+    score: float
+    error: str | None = None
+    latency_ms: float | None = None
+    completion_tokens: int | None = None
+
+
+class ShadowPair(Record):
+    """The live and a candidate's answer to the same live request."""
+
+    inference_id: str
+    flow: str
+    ts: datetime
+    subject: str
+    candidate: str
+    live_version: str
+    live_answer: str
+    candidate_answer: str | None
+    live_latency_ms: float | None = None
+    candidate_latency_ms: float | None = None
+    candidate_tokens: int | None = None
+    error: str | None = None
+
+
+class Reason(Record):
+    """One condition of the gate: its name, whether it held, and the numbers."""
+
+    name: str
+    passed: bool | None = Field(description="None: could not be measured, which never promotes")
+    measured: float | None = None
+    interval: tuple[float, float] | None = None
+    threshold: float | None = None
+    text: str
+
+
+class Decision(Record):
+    """The gate's verdict about one candidate, or a change of routing. Append-only."""
+
+    decision_id: str
+    flow: str
+    ts: datetime
+    turn_id: str | None = None
+    action: Literal["gate", "promote", "shadow", "unshadow", "rollback", "bootstrap"]
+    verdict: Verdict | None = None
+    candidate: str | None
+    live: str | None
+    routing_n: int | None = None
+    actor: str = "flywheel"
+    reasons: list[Reason] = Field(default_factory=list)
+    text: str = ""

@@ -1,0 +1,51 @@
+"""Counters and histograms, with their names in one place, and quiet defaults for every library.
+
+Names follow Prometheus conventions (unit suffix, ``_total`` for counters). Nothing here leaves the
+machine: the usage statistics of the engines below are switched off before they are imported.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+NO_TELEMETRY_ENV: Final[dict[str, str]] = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DISABLE_TELEMETRY": "1",
+}
+"""Set in every process Flywheel starts; a user's own explicit setting is overridden on purpose."""
+
+QUIET_ENV: Final[dict[str, str]] = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+
+REQUESTS_TOTAL: Final = "flywheel_gateway_requests_total"
+REQUEST_SECONDS: Final = "flywheel_gateway_request_seconds"
+FEEDBACK_TOTAL: Final = "flywheel_gateway_feedback_total"
+SHADOW_SENT_TOTAL: Final = "flywheel_shadow_sent_total"
+SHADOW_DROPPED_TOTAL: Final = "flywheel_shadow_dropped_total"
+OUTBOX_SYNC_SECONDS: Final = "flywheel_outbox_sync_seconds"
+SEGMENTS_SHIPPED_TOTAL: Final = "flywheel_segments_shipped_total"
+ROWS_INGESTED_TOTAL: Final = "flywheel_rows_ingested_total"
+ROWS_DROPPED_TOTAL: Final = "flywheel_rows_dropped_total"
+
+
+def quiet_environment() -> dict[str, str]:
+    """Environment that switches usage statistics off and chatter down. Pure; see ``apply_environment``."""
+    return {**QUIET_ENV, **NO_TELEMETRY_ENV}
+
+
+def apply_environment() -> None:
+    """Set the environment of this process. Call before importing ray, vllm, transformers or mlflow."""
+    for name, value in QUIET_ENV.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(NO_TELEMETRY_ENV)
