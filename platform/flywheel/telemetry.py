@@ -7,7 +7,7 @@ machine: the usage statistics of the engines below are switched off before they 
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Final, Protocol
 
 NO_TELEMETRY_ENV: Final[dict[str, str]] = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -49,3 +49,50 @@ def apply_environment() -> None:
     for name, value in QUIET_ENV.items():
         os.environ.setdefault(name, value)
     os.environ.update(NO_TELEMETRY_ENV)
+
+
+class Progress(Protocol):
+    """What long work reports to. The command line draws it; tests and jobs may ignore it."""
+
+    def start(self, name: str, text: str = "") -> None:
+        """A named piece of work begins."""
+        ...
+
+    def update(self, done: float, total: float | None = None, text: str = "") -> None:
+        """``done`` of ``total`` units are finished; ``text`` is a short extra such as a loss."""
+        ...
+
+    def finish(self, text: str = "") -> None:
+        """The current piece is done; ``text`` is its one-line summary."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, name: str, text: str = "") -> None:
+        """Ignore."""
+
+    def update(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Ignore."""
+
+    def finish(self, text: str = "") -> None:
+        """Ignore."""
+
+
+class Within:
+    """Progress of a part: its starts and updates show inside the whole's current piece, its ends are not lines."""
+
+    def __init__(self, whole: Progress) -> None:
+        self._whole = whole
+
+    def start(self, name: str, text: str = "") -> None:
+        """Show what the part is about."""
+        self._whole.update(0, None, f"{name}: {text}" if text else name)
+
+    def update(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Pass on."""
+        self._whole.update(done, total, text)
+
+    def finish(self, text: str = "") -> None:
+        """The whole goes on."""

@@ -1,0 +1,204 @@
+"""Exactly-once commits to a Delta table.
+
+A batch is named by (app, version), which Delta stores as a transaction in the same commit as the
+files. The order matters: ONE snapshot is opened, its last transaction of the app is looked at, and
+the commit is made from that same snapshot. Then delta-rs refuses the commit if another process has
+committed for this app in between; from a newer snapshot it would accept the batch a second time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from flywheel.errors import BusyError
+from flywheel.lake.problems import explained
+from flywheel.lake.schemas import PARTITIONS
+from flywheel.lake.store import ObjectStore, sync_file
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+ATTEMPTS = 20
+TABLE_CONFIGURATION: Mapping[str, str] = {
+    "delta.checkpointInterval": "20",
+    # No min/max of any column in the log: text must not be in it, and files are found by partition.
+    "delta.dataSkippingNumIndexedCols": "0",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file of one partition, written under the table's address but not yet committed."""
+
+    path: str
+    size: int
+    rows: int
+    flow: str
+    date: str
+
+
+@dataclass(frozen=True)
+class TableAddress:
+    """Where a Delta table lies and how to reach it."""
+
+    uri: str
+    options: Mapping[str, str]
+
+    def open(self, at: int | None = None) -> DeltaTable | None:
+        """The newest snapshot (or version ``at``); None where there is no table yet."""
+        with explained(self.uri):
+            try:
+                return DeltaTable(self.uri, version=at, storage_options=dict(self.options))
+            except TableNotFoundError:
+                return None
+
+    def ensure(self, schema: pa.Schema) -> DeltaTable:
+        """Open the table, made first if missing (one of several racing processes makes it), with all columns."""
+        table = self.open() or self._create(schema)
+        missing = [field for field in schema if field.name not in {known.name for known in table.schema().fields}]
+        return self._widen(schema, missing) if missing else table
+
+    def _create(self, schema: pa.Schema) -> DeltaTable:
+        with explained(self.uri):
+            try:
+                return DeltaTable.create(
+                    self.uri,
+                    schema=schema,
+                    partition_by=list(PARTITIONS),
+                    configuration=TABLE_CONFIGURATION,
+                    storage_options=dict(self.options),
+                )
+            except DeltaError:
+                table = self.open()  # lost the race, else the error stands
+                if table is None:
+                    raise
+                return table
+
+    def _widen(self, schema: pa.Schema, missing: Sequence[pa.Field]) -> DeltaTable:
+        """Add columns that the row type gained since the table was made."""
+        from deltalake import Field, Schema
+
+        for attempt in _attempts(self.uri):
+            with attempt, explained(self.uri):
+                table = DeltaTable(self.uri, storage_options=dict(self.options))
+                known = {field.name for field in table.schema().fields}
+                wanted = Schema.from_arrow(pa.schema([field for field in missing if field.name not in known]))
+                fields: list[Field] = list(wanted.fields)
+                if fields:
+                    table.alter.add_columns(fields)
+        return self.ensure(schema)
+
+
+def write_parts(store: ObjectStore, prefix: str, data: pa.Table) -> list[Part]:
+    """Write one Parquet file a partition under ``prefix``; they count only once committed."""
+    parts = []
+    for flow, date in _partitions(data):
+        rows = data.filter((pc.field("flow") == flow) & (pc.field("date") == date)).drop_columns(list(PARTITIONS))
+        # Paths in the log are URIs: with these characters alone there is nothing to encode.
+        path = f"flow={_UNSAFE.sub('_', flow)}/date={_UNSAFE.sub('_', date)}/part-{uuid.uuid4().hex}.zstd.parquet"
+        body = parquet_bytes(rows)
+        store.put(f"{prefix}/{path}", body)
+        parts.append(Part(path, len(body), len(rows), flow, date))
+    return parts
+
+
+def parquet_bytes(rows: pa.Table) -> bytes:
+    """A Parquet file, zstd, without any column statistics (they would repeat texts in the footer)."""
+    out = BytesIO()
+    pq.write_table(rows, out, compression="zstd", write_statistics=False)
+    return out.getvalue()
+
+
+def commit_once(
+    address: TableAddress, schema: pa.Schema, make_parts: Callable[[], Sequence[Part]], *, app: str, version: int
+) -> bool:
+    """Commit the parts as (app, version) exactly once. True: by this call. False: it was there already.
+
+    ``make_parts`` is called at most once, and not at all for a batch that is there already. An empty
+    list is committed too: it marks the batch as done for this table.
+
+    Raises:
+        BusyError: other writers won every attempt.
+    """
+    parts: Sequence[Part] | None = None
+    for attempt in _attempts(address.uri):
+        with attempt:
+            table = address.ensure(schema)
+            last = table.transaction_version(app)
+            if last is not None and last >= version:
+                return parts is not None and _holds(table, parts)
+            if parts is None:
+                parts = make_parts()
+            with explained(address.uri):
+                _commit(table, parts, app, version)
+            _sync_log(address.uri, table.version())
+    return True
+
+
+def _commit(table: DeltaTable, parts: Sequence[Part], app: str, version: int) -> None:
+    now = int(time.time() * 1000)
+    table.create_write_transaction(
+        [
+            AddAction(
+                path=part.path,
+                size=part.size,
+                partition_values={"flow": part.flow, "date": part.date},
+                modification_time=now,
+                data_change=True,
+                stats=json.dumps({"numRecords": part.rows}),
+            )
+            for part in parts
+        ],
+        mode="append",
+        schema=table.schema(),
+        partition_by=list(PARTITIONS),
+        commit_properties=CommitProperties(app_transactions=[Transaction(app, version)]),
+    )
+
+
+def _holds(table: DeltaTable, parts: Sequence[Part]) -> bool:
+    """After a conflict: was it our own commit, whose answer was lost on the way, that won?"""
+    if not parts:
+        return False
+    uris = set(table.file_uris())
+    return any(uri.endswith(parts[0].path) for uri in uris)
+
+
+def _attempts(uri: str) -> Iterator:
+    return iter(
+        Retrying(
+            retry=retry_if_exception_type(CommitFailedError),
+            wait=wait_random_exponential(multiplier=0.02, max=1.0),
+            stop=stop_after_attempt(ATTEMPTS),
+            retry_error_cls=lambda _: BusyError(  # pyright: ignore[reportArgumentType]
+                f"{uri}: other writers won {ATTEMPTS} commits in a row; wait for them and run the same command again"
+            ),
+        )
+    )
+
+
+def _sync_log(uri: str, version: int) -> None:
+    """On a folder: flush the log entries after ``version`` to the disk, ours among them."""
+    if uri.startswith("s3://"):
+        return
+    log = Path(uri) / "_delta_log"
+    while (entry := log / f"{(version := version + 1):020d}.json").exists():
+        sync_file(entry)
+
+
+def _partitions(data: pa.Table) -> list[tuple[str, str]]:
+    groups = data.select(list(PARTITIONS)).group_by(list(PARTITIONS)).aggregate([])
+    return sorted(zip(groups["flow"].to_pylist(), groups["date"].to_pylist(), strict=True))

@@ -1,0 +1,161 @@
+"""The lake as the stages see it: append once, read a partition or a snapshot, keep tables small."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from flywheel.config import FlywheelConfig
+from flywheel.errors import LakeError
+from flywheel.lake.commits import Part, TableAddress, commit_once, write_parts
+from flywheel.lake.problems import explained
+from flywheel.lake.schemas import SHARED_FLOW, conform, from_arrow, schema_of, to_arrow
+from flywheel.lake.store import ObjectStore
+from flywheel.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class Lake:
+    """Delta tables under ``<uri>/tables`` and objects beside them (``store``). Safe to pickle to workers."""
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
+        self.store = ObjectStore(uri, storage_options)
+        self.uri = self.store.uri
+        self.storage_options = self.store.options
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Lake, (self.uri, self.storage_options)
+
+    def table_uri(self, table: str) -> str:
+        """The address of a Delta table: a folder or ``s3://...``."""
+        return f"{self.uri}/{_prefix(table)}"
+
+    def append(
+        self, table: str, rows: Sequence[Record] | pa.Table, *, app: str, version: int, flow: str | None = None
+    ) -> bool:
+        """Append rows exactly once per (app, version). True: by this call. False: that batch was there already.
+
+        Versions of one app must grow: a batch at or below the last one counts as there. ``flow`` is for
+        row types without a flow of their own. No rows is fine and marks the batch as done.
+
+        Raises:
+            LakeError: the rows do not fit, or the storage failed. BusyError: too many writers.
+        """
+        data = to_arrow(table, rows, flow=flow)
+        return self._commit(table, lambda: self.write_parts(table, data), app, version)
+
+    def write_parts(self, table: str, rows: Sequence[Record] | pa.Table, *, flow: str | None = None) -> list[Part]:
+        """For workers: write Parquet parts without committing them; hand the result to ``commit_files``."""
+        return write_parts(self.store, _prefix(table), to_arrow(table, rows, flow=flow))
+
+    def commit_files(self, table: str, parts: Sequence[Part], *, app: str, version: int) -> bool:
+        """Commit parts that workers wrote, all in one commit, exactly once per (app, version)."""
+        return self._commit(table, lambda: parts, app, version)
+
+    def read(
+        self,
+        table: str,
+        *,
+        flow: str | None = None,
+        dates: Collection[str] | None = None,
+        columns: Sequence[str] | None = None,
+        at: int | None = None,
+    ) -> pa.Table:
+        """Rows of a table, of one flow and some dates if given (only those partitions are touched).
+
+        ``at`` reads the table as it was at that version. A table that does not exist yet is empty.
+        """
+        schema = schema_of(table)
+        wanted = schema if columns is None else pa.schema([_field(schema, table, name) for name in columns])
+        snapshot = self._open(table, at)
+        if snapshot is None or (dates is not None and not dates):
+            return wanted.empty_table()
+        with explained(self.table_uri(table)):
+            dataset = snapshot.to_pyarrow_dataset(file_pruning_predicate=_pruning(flow, dates))
+            present = [name for name in wanted.names if name in dataset.schema.names]
+            return conform(dataset.to_table(columns=present), wanted)
+
+    def records(
+        self,
+        table: str,
+        model: type[R],
+        *,
+        flow: str | None = None,
+        dates: Collection[str] | None = None,
+        at: int | None = None,
+    ) -> list[R]:
+        """``read`` as validated rows."""
+        return from_arrow(self.read(table, flow=flow, dates=dates, at=at), model)
+
+    def read_partition_ids(self, table: str, flow: str, dates: Collection[str], column: str) -> set[str]:
+        """The values of one column in some partitions: what an ingester deduplicates against."""
+        return set(self.read(table, flow=flow, dates=dates, columns=[column])[column].to_pylist())
+
+    def version(self, table: str) -> int | None:
+        """The table's newest version; None where there is no table yet."""
+        snapshot = self._open(table)
+        return None if snapshot is None else snapshot.version()
+
+    def last_committed(self, table: str, app: str) -> int | None:
+        """The version of the app's last batch in this table; None before the first."""
+        snapshot = self._open(table)
+        return None if snapshot is None else snapshot.transaction_version(app)
+
+    def compact(self, table: str, *, flow: str | None = None) -> int:
+        """Merge small files of each partition; returns how many files fewer there are. Rows stay as they are."""
+        snapshot = self._open(table)
+        if snapshot is None:
+            return 0
+        with explained(self.table_uri(table)):
+            filters = [("flow", "=", flow)] if flow else None
+            done = snapshot.optimize.compact(partition_filters=filters)
+        return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+
+    def vacuum(self, table: str, *, older_than: timedelta = timedelta(days=7)) -> list[str]:
+        """Delete files that no version younger than ``older_than`` needs; returns their paths.
+
+        Parts whose commit never came are among them; keep ``older_than`` above the longest write.
+        """
+        snapshot = self._open(table)
+        if snapshot is None:
+            return []
+        hours = int(older_than.total_seconds() // 3600)
+        with explained(self.table_uri(table)):
+            return snapshot.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+
+    def _open(self, table: str, at: int | None = None) -> DeltaTable | None:
+        schema_of(table)
+        return TableAddress(self.table_uri(table), self.storage_options).open(at)
+
+    def _commit(self, table: str, make_parts: Any, app: str, version: int) -> bool:
+        address = TableAddress(self.table_uri(table), self.storage_options)
+        return commit_once(address, schema_of(table), make_parts, app=app, version=version)
+
+
+def open_lake(config: FlywheelConfig) -> Lake:
+    """The lake a configuration names."""
+    return Lake(config.lake_uri(), config.lake.storage_options)
+
+
+def _prefix(table: str) -> str:
+    return f"tables/{table}"
+
+
+def _field(schema: pa.Schema, table: str, name: str) -> pa.Field:
+    if name not in schema.names:
+        raise LakeError(f"table {table} has no column '{name}'; its columns are {', '.join(schema.names)}")
+    return schema.field(name)
+
+
+def _pruning(flow: str | None, dates: Collection[str] | None) -> list[tuple[str, str, Any]] | None:
+    filters: list[tuple[str, str, Any]] = []
+    if flow is not None:
+        filters.append(("flow", "in", [flow, SHARED_FLOW]))
+    if dates is not None:
+        filters.append(("date", "in", sorted(dates)))
+    return filters or None

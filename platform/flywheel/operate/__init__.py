@@ -1,0 +1,1 @@
+"""The running system: starting and stopping its processes, and telling how it is doing."""

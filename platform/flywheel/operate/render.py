@@ -1,0 +1,117 @@
+"""What a person sees in the terminal: progress, tables, the funnel, the verdict."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+VERDICT_STYLE = {"promote": "bold green", "reject": "bold red", "continue": "yellow", "inconclusive": "yellow"}
+
+
+class TerminalProgress:
+    """One bar with a rate while a step runs, one line with its summary and time when it is done."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._name = ""
+        self._begun = 0.0
+
+    def start(self, name: str, text: str = "") -> None:
+        """Begin a step."""
+        self._name, self._begun = name, time.monotonic()
+        if self.console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description:<12}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.fields[extra]}"),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(name, total=None, extra=text)
+            self._bar.start()
+
+    def update(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Move the bar."""
+        if self._bar is None:
+            return
+        seconds = max(time.monotonic() - self._begun, 1e-6)
+        rate = f"{done:,.0f}/{total:,.0f}  {done / seconds:,.0f}/s" if total else ""
+        self._bar.update(self._task, completed=done, total=total, extra=f"{rate}  {text}".strip())
+
+    def finish(self, text: str = "") -> None:
+        """End the step with one line."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        seconds = time.monotonic() - self._begun
+        self.console.print(
+            f"[green]✓[/] {self._name:<12} [dim]{seconds:6.1f} s[/]  {text}", highlight=False, soft_wrap=True
+        )
+
+
+def funnel_table(funnel: dict[str, Any]) -> Table:
+    """Captured, consented, unique, kept, and every reason a row was dropped for."""
+    table = Table(title="Funnel", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for stage in ("captured", "consented", "unique", "kept"):
+        table.add_row(stage, f"{funnel.get(stage, 0):,}")
+    for reason, count in sorted(funnel.get("dropped", {}).items(), key=lambda item: -item[1]):
+        table.add_row(f"[dim]dropped: {reason}[/]", f"[dim]{count:,}[/]")
+    return table
+
+
+def before_after_table(metrics: dict[str, Any], confidence: float = 0.95) -> Table:
+    """Accuracy of the live model and the candidate on each suite, with the paired interval."""
+    table = Table(title="Before and after", title_justify="left")
+    for column in ("suite", "cases", "live", "candidate", "difference", f"{confidence:.0%} interval", "fixed", "broken"):
+        table.add_column(column, justify="left" if column == "suite" else "right")
+    for suite, row in metrics.get("suites", {}).items():
+        low, high = row["interval"]
+        table.add_row(
+            suite,
+            f"{row['n']:,}",
+            f"{row['live']:.1%}",
+            f"{row['candidate']:.1%}",
+            f"{row['difference']:+.1%}",
+            f"[{low:+.1%}, {high:+.1%}]",
+            str(row["fixed"]),
+            str(row["newly_broken"]),
+        )
+    return table
+
+
+def verdict_table(decision: str, reasons: list[dict[str, Any]]) -> Table:
+    """The gate's verdict and each condition behind it."""
+    style = VERDICT_STYLE.get(decision, "bold")
+    table = Table(title=f"Gate: [{style}]{decision}[/]", title_justify="left", show_header=False)
+    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}
+    for reason in reasons:
+        table.add_row(marks[reason["passed"]], reason["name"], reason["text"])
+    return table
+
+
+def status_tables(state: dict[str, Any], console: Console) -> None:
+    """Print ``flywheel status`` for people."""
+    live = state["live"]
+    console.print(f"flow [bold]{state['flow']}[/]", highlight=False)
+    console.print(f"live: [bold]{live['version']}[/] since {live['since']}" if live else "live: nothing yet", highlight=False)
+    for candidate in state["candidates"]:
+        console.print(f"shadow: {candidate['version']} on {candidate['share']:.0%} of the traffic", highlight=False)
+    turns = Table(title="Turns", title_justify="left")
+    for column in ("turn", "started", "decision", "why"):
+        turns.add_column(column)
+    for turn in state["turns"]:
+        style = VERDICT_STYLE.get(turn["decision"], "")
+        why = "; ".join(reason if isinstance(reason, str) else reason["text"] for reason in turn["reasons"])
+        turns.add_row(turn["id"], str(turn["started"])[:19], f"[{style}]{turn['decision']}[/]" if style else turn["decision"], why)
+    console.print(turns)
+    console.print(funnel_table(state["funnel"]))

@@ -1,0 +1,62 @@
+"""What a flow's state is: the routing truth, its turns, and the funnel of the last one.
+
+``status`` returns the contract of ``flywheel status --json``::
+
+    {"live": {"version", "since"}, "candidates": [...],
+     "turns": [{"id", "started", "decision", "reasons": [...], "metrics": {...}}],
+     "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}}}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel.config import FlywheelConfig
+from flywheel.lake.tables import Lake
+from flywheel.rollout import routing
+from flywheel.workflow.steps import TurnHandle, turn_ids
+from flywheel.workflow.turn import STEP_NAMES, step_key
+
+EMPTY_FUNNEL: dict[str, Any] = {"captured": 0, "consented": 0, "unique": 0, "kept": 0, "dropped": {}}
+
+
+def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
+    """State of one flow, as plain JSON values."""
+    truth = routing.current(lake.store, config.flow)
+    turns = [_turn(TurnHandle(lake.store, config.flow, turn)) for turn in turn_ids(lake.store, config.flow)]
+    return {
+        "flow": config.flow,
+        "live": {"version": truth.live.version, "since": truth.ts.isoformat()} if truth else None,
+        "candidates": [{"version": shadow.version, "share": shadow.share} for shadow in truth.shadows] if truth else [],
+        "turns": turns,
+        "funnel": _funnel(lake, config),
+    }
+
+
+def _turn(turn: TurnHandle) -> dict[str, Any]:
+    begun = turn.read("turn") or {}
+    finished = turn.read("finished")
+    if finished is None:
+        done = [name for name in STEP_NAMES if turn.read(step_key(name)) is not None]
+        return {
+            "id": turn.turn_id,
+            "started": begun.get("started"),
+            "decision": "continue",
+            "reasons": [f"unfinished after {done[-1] if done else 'nothing'}; run `flywheel turn` to go on"],
+            "metrics": {},
+        }
+    return {
+        "id": turn.turn_id,
+        "started": begun.get("started"),
+        "decision": finished["decision"],
+        "reasons": finished["reasons"],
+        "metrics": finished.get("metrics", {}),
+    }
+
+
+def _funnel(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
+    for turn in reversed(turn_ids(lake.store, config.flow)):
+        curated = TurnHandle(lake.store, config.flow, turn).read(step_key("curate"))
+        if curated is not None:
+            return curated["funnel"]
+    return {**EMPTY_FUNNEL, "captured": lake.read("inferences", flow=config.flow, columns=["inference_id"]).num_rows}

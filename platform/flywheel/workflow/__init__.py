@@ -1,0 +1,1 @@
+"""What runs over all stages: one turn, its steps, and the search for the filter's thresholds."""

