@@ -34,7 +34,10 @@ app.add_typer(models_app, name="models")
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", envvar="FLYWHEEL_CONFIG", help="Configuration; default: flywheel.yaml, configs/local/flywheel.yaml"
+        "--config",
+        "-c",
+        envvar="FLYWHEEL_CONFIG",
+        help="Configuration; default: flywheel.yaml, configs/local/flywheel.yaml",
     ),
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override one key: training.epochs=2")]
@@ -63,8 +66,8 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Start gateway, engines and capture, and print how to talk to them."""
+    from flywheel.demo.models import first_model
     from flywheel.operate import processes
-    from flywheel.operate.models import first_model
 
     settings = _load(config, set_)
     progress = _progress(as_json)
@@ -114,6 +117,7 @@ def status(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOpt
 
 @app.command()
 def turn(
+    model: Annotated[str | None, typer.Option(help="First live model, for a flow that has none yet.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     new: Annotated[bool, typer.Option("--new", help="Abandon an unfinished turn of another configuration.")] = False,
@@ -122,7 +126,13 @@ def turn(
     """One turn: score, filter, train, evaluate, shadow, decide. Killed and run again, it goes on where it was."""
     from flywheel.workflow.turn import run_turn
 
-    result = run_turn(_load(config, set_), new=new, progress=_progress(as_json))
+    settings = _load(config, set_)
+    variant = None
+    if model:
+        from flywheel.demo.models import first_model
+
+        variant = first_model(settings, model, _progress(as_json))
+    result = run_turn(settings, model=variant, new=new, progress=_progress(as_json))
     _show_turn(result, as_json)
 
 
@@ -201,16 +211,20 @@ def evaluate(
 def label(
     annotator: Annotated[str, typer.Option(help="Your name, kept with each label.")],
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 100,
+    curated: Annotated[bool, typer.Option("--curated", help="The starter set instead of a random sample.")] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """Judge answers, one key each: a accept, c correct, s skip, u undo, q quit."""
     from flywheel.lake.tables import open_lake
-    from flywheel.review.terminal import label_session
+    from flywheel.review import terminal
+    from flywheel.workflow.labelling import queue
 
     settings = _load(config, set_)
-    done = label_session(open_lake(settings), settings, annotator=annotator, limit=limit)
-    print(f"{done} labels stored")
+    lake = open_lake(settings)
+    items = queue(lake, settings, curated=curated)[:limit]
+    report = terminal.label(lake, settings.flow, items, annotator=annotator)
+    print(f"{report.accepted} accepted, {report.corrected} corrected, {report.skipped} skipped, {report.left} left")
 
 
 @app.command()
@@ -226,7 +240,7 @@ def sweep(
     result = run_sweep(_load(config, set_), out=out, progress=_progress(as_json))
     _print_json(result) if as_json else print(
         f"{out}: score {result['value']:.3f} from {result['proposals']} proposals "
-        f"(the current filter scores {result['baseline']:.3f}). Use it: --set quality.filter_file={out}"
+        f"(the current filter scores {result['start_value']:.3f}). Use it: --set quality.filter_file={out}"
     )
 
 
@@ -242,11 +256,12 @@ def rollback(
     from flywheel.rollout.promotion import rollback as roll_back
 
     settings = _load(config, set_)
-    truth = roll_back(open_lake(settings), settings, reason=reason, actor=os.environ.get("USER", "operator"))
+    change = roll_back(open_lake(settings), settings, reason=reason, actor=os.environ.get("USER", "operator"))
+    truth = change.routing
     if as_json:
-        _print_json(truth.model_dump(mode="json"))
+        _print_json({"changed": change.changed, "notes": change.notes, **truth.model_dump(mode="json")})
     else:
-        print(f"live: {truth.live.version} (routing {truth.n})")
+        print(f"live: {truth.live.version} (routing {truth.n}){'' if change.changed else ', as it was'}")
 
 
 @models_app.command("build")
@@ -256,7 +271,7 @@ def models_build(
     set_: SetOption = None,
 ) -> None:
     """Build a built-in model."""
-    from flywheel.operate.models import first_model
+    from flywheel.demo.models import first_model
 
     variant = first_model(_load(config, set_), name, _progress(as_json=False))
     print(f"{variant.version}: {variant.folder}")
@@ -310,9 +325,14 @@ def _show_turn(result: dict[str, Any], as_json: bool) -> None:
     from flywheel.operate.render import before_after_table, funnel_table, verdict_table
 
     console = _console()
-    console.print(funnel_table(result["funnel"]))
-    console.print(before_after_table(result["metrics"]))
-    console.print(verdict_table(result["decision"], result["conditions"]))
+    if result["funnel"]:
+        console.print(funnel_table(result["funnel"]))
+    if result["metrics"]["suites"]:
+        console.print(before_after_table(result["metrics"]))
+    if result["conditions"]:
+        console.print(verdict_table(result["decision"], result["conditions"]))
+    else:
+        console.print(f"{result['id']}: {result['decision']}. {'; '.join(result['reasons'])}")
 
 
 def _print_json(value: Any) -> None:

@@ -110,6 +110,9 @@ class RewardModelConfig(Config):
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     negatives: int = Field(default=2, ge=0, description="answers to other prompts used as extra rejected ones")
+    contrasts: int = Field(default=12, ge=0, description="scoring: answers to other prompts the target must beat")
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="share of preferences assumed to be noise")
+    max_pairs: int = Field(default=2_000, ge=1, description="training rows of one fold at the most, drawn by hash")
     max_length: int = Field(default=192, gt=0, description="tokens of prompt plus answer")
     actors: int = Field(default=1, ge=1, description="scoring actors in the Ray Data pool")
     num_cpus: float = Field(default=0.5, ge=0, description="logical CPUs of one scoring actor")
@@ -121,6 +124,15 @@ class FilterConfig(Config):
     version: str = "default"
     min_reward_margin: float = Field(default=0.0, description="correction: reward(correction) - reward(answer)")
     min_liked_reward: float = Field(default=0.0, description="liked answer: reward percentile in [0, 1]")
+    min_preference: float = Field(
+        default=0.0, ge=0, le=1, description="probability under the reward model that the target beats its contrasts"
+    )
+    min_agreement: float = Field(
+        default=0.0, ge=0, le=1, description="support for the target by a cross-fitted model of the other users' answers"
+    )
+    max_correction_distance: float = Field(
+        default=1.0, ge=0, le=1, description="a correction further than this from the answer is something else"
+    )
     min_rater_trust: float = Field(default=0.0, ge=0, le=1, description="agreement of the rater with the rest")
     min_votes: int = Field(default=1, ge=0, description="orthogonal signals that must approve a row")
     max_per_subject: int = Field(default=20, ge=1, description="rows one person can contribute")

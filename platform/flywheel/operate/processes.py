@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.config import FlywheelConfig, dump
-from flywheel.errors import BusyError, FlywheelError, UsageError
+from flywheel.errors import FlywheelError, UsageError
 from flywheel.lake.tables import open_lake
-from flywheel.rollout import routing
+from flywheel.rollout import promotion, routing
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow import cluster
 
@@ -95,8 +95,7 @@ def _first_route(config: FlywheelConfig, model: routing.Variant | None) -> None:
             f"The flow '{config.flow}' has no live model yet. Name the first one: flywheel up --model NAME_OR_FOLDER "
             "(the built-in 'tiny' is a start)."
         )
-    with contextlib.suppress(BusyError):  # somebody else bootstrapped the flow at this moment: theirs counts
-        routing.publish(lake.store, routing.bootstrap(config.flow, model))
+    promotion.start(lake, config, model)
 
 
 def _spawn(config: FlywheelConfig, path: Path) -> subprocess.Popen[bytes]:

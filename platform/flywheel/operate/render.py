@@ -72,7 +72,16 @@ def funnel_table(funnel: dict[str, Any]) -> Table:
 def before_after_table(metrics: dict[str, Any], confidence: float = 0.95) -> Table:
     """Accuracy of the live model and the candidate on each suite, with the paired interval."""
     table = Table(title="Before and after", title_justify="left")
-    for column in ("suite", "cases", "live", "candidate", "difference", f"{confidence:.0%} interval", "fixed", "broken"):
+    for column in (
+        "suite",
+        "cases",
+        "live",
+        "candidate",
+        "difference",
+        f"{confidence:.0%} interval",
+        "fixed",
+        "broken",
+    ):
         table.add_column(column, justify="left" if column == "suite" else "right")
     for suite, row in metrics.get("suites", {}).items():
         low, high = row["interval"]
@@ -103,7 +112,9 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     """Print ``flywheel status`` for people."""
     live = state["live"]
     console.print(f"flow [bold]{state['flow']}[/]", highlight=False)
-    console.print(f"live: [bold]{live['version']}[/] since {live['since']}" if live else "live: nothing yet", highlight=False)
+    console.print(
+        f"live: [bold]{live['version']}[/] since {live['since']}" if live else "live: nothing yet", highlight=False
+    )
     for candidate in state["candidates"]:
         console.print(f"shadow: {candidate['version']} on {candidate['share']:.0%} of the traffic", highlight=False)
     turns = Table(title="Turns", title_justify="left")
@@ -112,6 +123,8 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     for turn in state["turns"]:
         style = VERDICT_STYLE.get(turn["decision"], "")
         why = "; ".join(reason if isinstance(reason, str) else reason["text"] for reason in turn["reasons"])
-        turns.add_row(turn["id"], str(turn["started"])[:19], f"[{style}]{turn['decision']}[/]" if style else turn["decision"], why)
+        turns.add_row(
+            turn["id"], str(turn["started"])[:19], f"[{style}]{turn['decision']}[/]" if style else turn["decision"], why
+        )
     console.print(turns)
     console.print(funnel_table(state["funnel"]))

@@ -47,6 +47,7 @@ def main(path: Path) -> int:
 
 
 def _serve(config: FlywheelConfig, path: Path, run: Path, stop: threading.Event) -> None:
+    cluster.prepare_environment(config)  # Ray reads it when it is imported
     import ray
     from ray import serve
 
@@ -55,7 +56,6 @@ def _serve(config: FlywheelConfig, path: Path, run: Path, stop: threading.Event)
     say = run / "starting.txt"
     say.write_text("starting Ray")
     if config.cluster.address:
-        cluster.prepare_environment(config)
         ray.init(address=config.cluster.address, namespace=cluster.NAMESPACE, log_to_driver=False)
         address = str(ray.get_runtime_context().gcs_address)
     else:

@@ -80,9 +80,9 @@ def check_disk(path: Path, need_mb: int = 500) -> None:
 
 def start_head(config: FlywheelConfig) -> str:
     """Start a Ray head node in this process's care (it ends with it); returns its address."""
+    prepare_environment(config)  # Ray reads it when it is imported
     import ray
 
-    prepare_environment(config)
     check_port("127.0.0.1", config.cluster.dashboard_port, "Ray's dashboard")
     context = ray.init(
         address="local",
@@ -91,7 +91,6 @@ def start_head(config: FlywheelConfig) -> str:
         include_dashboard=True,
         dashboard_host="127.0.0.1",
         dashboard_port=config.cluster.dashboard_port,
-        _node_ip_address="127.0.0.1",
         namespace=NAMESPACE,
         logging_level=logging.ERROR,
         log_to_driver=False,
@@ -102,9 +101,9 @@ def start_head(config: FlywheelConfig) -> str:
 @contextlib.contextmanager
 def connected(config: FlywheelConfig) -> Iterator[None]:
     """Join the running instance of this home, the configured cluster, or one started for the occasion."""
+    prepare_environment(config)  # Ray reads it when it is imported
     import ray
 
-    prepare_environment(config)
     if ray.is_initialized():
         yield
         return
@@ -115,6 +114,7 @@ def connected(config: FlywheelConfig) -> Iterator[None]:
         check_lake_is_shared(config, len([node for node in ray.nodes() if node["Alive"]]))
     else:
         start_head(config)
+    _quiet()
     try:
         yield
     finally:
@@ -128,6 +128,15 @@ def check_lake_is_shared(config: FlywheelConfig, nodes: int) -> None:
             f"The lake is the folder {config.lake_uri()}, but the cluster has {nodes} nodes, which do not share it. "
             "Set lake.uri to an object store such as s3://bucket/prefix."
         )
+
+
+def _quiet() -> None:
+    """Our own progress is the only one shown; warnings and errors of the engines still are."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.serve", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from flywheel.capture.service import flush
+from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
 from flywheel.evaluation import cases as suites
+from flywheel.lake.tables import Lake
 from flywheel.quality.rows import TUNE, Exclusions
 from flywheel.records import EvalCase, Feedback, Inference, Label, utcnow
 from flywheel.review.labels import read_labels
 from flywheel.review.splits import Failure, failure_split, label_split, sides
 from flywheel.rollout import routing
+from flywheel.rollout.routing import Routing
 from flywheel.telemetry import Progress
 from flywheel.workflow.context import Context
 from flywheel.workflow.steps import Artifact, TurnHandle, turn_ids
@@ -18,18 +22,29 @@ from flywheel.workflow.steps import Artifact, TurnHandle, turn_ids
 TABLES = ("inferences", "feedback", "consents", "labels", "eval_cases")
 
 
-def snapshot(context: Context, _done: dict[str, Artifact], _progress: Progress) -> Artifact:
-    """Fix table versions and the live model, so that a rerun sees what the first run saw."""
-    truth = routing.current(context.lake.store, context.config.flow)
+def check_ready(lake: Lake, config: FlywheelConfig) -> Routing:
+    """The routing in force of a flow that a turn can be made of.
+
+    Raises:
+        UsageError: no live model, or nothing captured yet.
+    """
+    truth = routing.current(lake.store, config.flow)
     if truth is None:
         raise UsageError(
-            f"The flow '{context.config.flow}' has no live model yet; start with: flywheel up --model NAME_OR_FOLDER"
+            f"The flow '{config.flow}' has no live model yet; start with: flywheel up --model NAME_OR_FOLDER"
         )
-    tables = {table: context.lake.version(table) for table in TABLES}
-    if tables["inferences"] is None:
+    if lake.version("inferences") is None:
         raise UsageError(
-            f"Nothing was captured for the flow '{context.config.flow}' yet; send traffic, or `flywheel import` logs."
+            f"Nothing was captured for the flow '{config.flow}' yet; send traffic, or `flywheel import` logs."
         )
+    return truth
+
+
+def snapshot(context: Context, _done: dict[str, Artifact], _progress: Progress) -> Artifact:
+    """Fix table versions and the live model, so that a rerun sees what the first run saw."""
+    flush(context.lake, context.config, context.keyring)  # what was acknowledged on this machine so far is in
+    truth = check_ready(context.lake, context.config)
+    tables = {table: context.lake.version(table) for table in TABLES}
     return {
         "tables": tables,
         "live": truth.live.model_dump(mode="json"),
@@ -48,7 +63,9 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         if row.traffic_kind != "shadow"
     ]
     feedback = (
-        [] if tables["feedback"] is None else lake.records("feedback", Feedback, flow=config.flow, at=tables["feedback"])
+        []
+        if tables["feedback"] is None
+        else lake.records("feedback", Feedback, flow=config.flow, at=tables["feedback"])
     )
     progress.update(0, None, "splitting failures")
     failures = find_failures(inferences, feedback)

@@ -81,7 +81,11 @@ def open_turn(store: ObjectStore, config: FlywheelConfig, *, new: bool = False) 
                 )
             last.write("finished", {"decision": "inconclusive", "reasons": ["abandoned"], "at": utcnow().isoformat()})
     fresh = TurnHandle(store, config.flow, f"turn-{len(ids) + 1:04d}")
-    begun = {"started": utcnow().isoformat(), "config_hash": config_hash(config), "config": config.model_dump(mode="json")}
+    begun = {
+        "started": utcnow().isoformat(),
+        "config_hash": config_hash(config),
+        "config": config.model_dump(mode="json"),
+    }
     if not store.put_if_absent(fresh.key("turn"), json.dumps(begun, sort_keys=True).encode()):
         raise BusyError(f"{fresh.turn_id} was just started by another process; wait for it to finish.")
     return fresh

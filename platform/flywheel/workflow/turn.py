@@ -13,7 +13,7 @@ from typing import Any
 from flywheel.config import FilterConfig, FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.lake.keys import Keyring
-from flywheel.lake.tables import Lake, open_lake
+from flywheel.lake.tables import open_lake
 from flywheel.records import utcnow
 from flywheel.registry.tracking import track
 from flywheel.rollout import promotion
@@ -120,6 +120,7 @@ def run_turn(
     with only_one(config, "turn"):
         if model is not None:
             promotion.start(lake, config, model)
+        prepare.check_ready(lake, config)
         turn = open_turn(lake.store, config, new=new)
         names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
         context = Context(lake, config, Keyring(config.home_path()), turn, _work(config, turn))
@@ -127,7 +128,7 @@ def run_turn(
             done = run_steps(turn, [_step(name, context) for name in names], progress)
         result = _result(turn, done)
         if "promote" in done or "stop" in done.get("curate", {}):
-            _finish(lake, config, turn, result)
+            _finish(config, turn, result)
         return result
 
 
@@ -181,7 +182,7 @@ def _result(turn: TurnHandle, done: dict[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def _finish(lake: Lake, config: FlywheelConfig, turn: TurnHandle, result: dict[str, Any]) -> None:
+def _finish(config: FlywheelConfig, turn: TurnHandle, result: dict[str, Any]) -> None:
     """MLflow first: if it is down, the turn says so, stays open, and logs when run again."""
     suites = result["metrics"]["suites"]
     metrics = {f"{name}/{key}": float(row[key]) for name, row in suites.items() for key in ("live", "candidate")}

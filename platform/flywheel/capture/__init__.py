@@ -1,0 +1,1 @@
+"""From the gateway's durable log to the lake: consent, anonymisation, shipping, ingestion, import."""

@@ -1,0 +1,81 @@
+"""Replaces personal data by surrogates in every text of a row, before the row enters a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel.config.models import PrivacyConfig
+from flywheel.records import Feedback, Inference, ShadowPair
+from flywheel.text.names import load_names
+from flywheel.text.personal_data import detect
+from flywheel.text.surrogates import is_surrogate, replace
+
+_IDENTITY_PARAMS = frozenset({"user", "safety_identifier", "prompt_cache_key"})
+"""Request parameters that hold the caller's own id of a person; the row's keyed ``subject`` stands for it."""
+
+_ROUNDS = 8
+"""New neighbours can make a new number out of old digits; each round replaces what the last one uncovered."""
+
+
+class Anonymiser:
+    """Replaces what the detectors find; what is a surrogate already stays, so doing it twice changes nothing."""
+
+    def __init__(self, keyring_key: bytes, privacy: PrivacyConfig) -> None:
+        """Read the names file once.
+
+        Args:
+            keyring_key: secret of the surrogates (``Keyring.surrogate_key()``).
+            privacy: detectors, names and phone regions.
+
+        Raises:
+            ConfigError: the names file cannot be read.
+        """
+        self._key = keyring_key
+        self._detectors = tuple(privacy.detectors)
+        self._regions = tuple(privacy.phone_regions)
+        self._names = load_names(privacy.names_file)
+
+    def text(self, text: str, conversation: str) -> str:
+        """The text without personal data; one value has one surrogate within a conversation."""
+        for _ in range(_ROUNDS):
+            spans = detect(text, detectors=self._detectors, names=self._names, phone_regions=self._regions)
+            if all(is_surrogate(span.kind, span.value) for span in spans):
+                break
+            text = replace(text, spans, key=self._key, conversation=conversation)
+        return text
+
+    def inference(self, inference: Inference) -> Inference:
+        """Messages, answers, parameters and tags; the conversation is the session, else the row itself."""
+        conversation = inference.session_id or inference.inference_id
+        params = {name: value for name, value in inference.params.items() if name not in _IDENTITY_PARAMS}
+        return inference.model_copy(
+            update={
+                "messages": [
+                    message.model_copy(update={"content": self.text(message.content, conversation)})
+                    for message in inference.messages
+                ],
+                "choices": [self.text(choice, conversation) for choice in inference.choices],
+                "params": self._deep(params, conversation),
+                "tags": self._deep(inference.tags, conversation),
+            }
+        )
+
+    def feedback(self, feedback: Feedback, conversation: str) -> Feedback:
+        """The correction or comment; ``conversation`` is that of the inference it is about."""
+        if feedback.text is None:
+            return feedback
+        return feedback.model_copy(update={"text": self.text(feedback.text, conversation)})
+
+    def shadow_pair(self, pair: ShadowPair, conversation: str) -> ShadowPair:
+        """Both answers and the error; ``conversation`` is that of the inference."""
+        fields = ("live_answer", "candidate_answer", "error")
+        return pair.model_copy(update={name: self._deep(getattr(pair, name), conversation) for name in fields})
+
+    def _deep(self, value: Any, conversation: str) -> Any:
+        if isinstance(value, str):
+            return self.text(value, conversation)
+        if isinstance(value, dict):
+            return {key: self._deep(item, conversation) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._deep(item, conversation) for item in value]
+        return value

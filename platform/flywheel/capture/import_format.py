@@ -1,0 +1,78 @@
+"""What a line of an imported file must look like; the messages end up in front of whoever wrote the file."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from flywheel.records import Check, FeedbackKind, Message, Purpose, Record, utcnow
+
+Text = Annotated[str, Field(min_length=1)]
+FlowName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class ImportedReaction(Record):
+    """One entry of ``feedback`` in an imported line."""
+
+    kind: FeedbackKind
+    value: float | None = None
+    text: str | None = None
+    ts: AwareDatetime | None = Field(default=None, description="default: the line's")
+    user: str | None = Field(default=None, description="default: the line's")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "thumbs" and self.value not in {-1, 1}:
+            raise ValueError("thumbs needs value -1 or 1")
+        if self.kind == "rating" and not (self.value is not None and 1 <= self.value <= 5):
+            raise ValueError("rating needs a value from 1 to 5")
+        if self.kind in {"correction", "comment"} and not (self.text and self.text.strip()):
+            raise ValueError(f"{self.kind} needs a text")
+        return self
+
+
+class ImportedInteraction(Record):
+    """One line of an interactions file."""
+
+    flow: FlowName
+    user: Text
+    session_id: Text | None = None
+    ts: AwareDatetime | None = Field(default=None, description="default: when the file was first imported")
+    messages: Annotated[list[Message], Field(min_length=1)]
+    response: str
+    model: Text = "imported"
+    consent: list[Purpose]
+    feedback: list[ImportedReaction] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Self:
+        if self.messages[-1].role == "assistant":
+            raise ValueError("the last message must not be the assistant's; the answer belongs into 'response'")
+        if self.ts is not None and not _EARLIEST <= self.ts <= utcnow() + timedelta(days=1):
+            raise ValueError("ts must be between the year 2000 and now")
+        return self
+
+
+class ImportedCase(Record):
+    """One line of an evaluation cases file."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    check: Check
+    suite: Text
+    flow: FlowName | None = Field(default=None, description="default: the configured flow")
+    slice: str | None = None
+
+    @model_validator(mode="after")
+    def _checkable(self) -> Self:
+        if self.check.kind != "json" and not isinstance(self.check.expected, str):
+            raise ValueError(f"check.expected of a {self.check.kind} check must be a text")
+        if self.check.kind == "regex":
+            try:
+                re.compile(str(self.check.expected))
+            except re.error as error:
+                raise ValueError(f"check.expected is no regular expression: {error}") from error
+        return self

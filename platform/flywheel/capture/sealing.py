@@ -1,0 +1,112 @@
+"""What the shipper does inside one outbox file: adopt, seal, read, forget. Each is one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flywheel.capture.landing import Row, Segment
+
+INTERRUPTED = "interrupted"
+"""Finish reason of a request whose replica died before the answer was complete."""
+
+_ADOPT = """
+insert into events(flow, event_id, kind, tenant, ts, body)
+select flow, inference_id, 'inference', tenant, ts,
+    case when json_valid(body) then json_set(body, '$.finish_reason', ?) else body end
+from open_requests order by ts, inference_id
+"""  # a body that is no JSON travels on as it is: ingestion puts it into quarantine, where it can be seen
+
+
+def adopt(connection: sqlite3.Connection) -> int:
+    """Turn the open requests of a dead replica into interrupted inferences. Returns how many."""
+    with _transaction(connection):
+        adopted = connection.execute(_ADOPT, (INTERRUPTED,)).rowcount
+        connection.execute("delete from open_requests")
+    return adopted
+
+
+def seal(connection: sqlite3.Connection, outbox_id: str, segment_rows: int) -> list[Segment]:
+    """Fix the ranges that are sent next; older unsent ones come first. A fixed range never changes again.
+
+    Nothing new is sealed while old seals are unsent, so a long outage ends in few, full segments.
+    """
+    with _transaction(connection):
+        known = _unsent(connection, outbox_id)
+        if known:
+            return known
+        for flow, start in _unsealed(connection):
+            lo = start + 1
+            for hi in _ends(connection, flow, start, segment_rows):
+                connection.execute("insert into seals(flow, lo, hi) values (?, ?, ?)", (flow, lo, hi))
+                connection.execute("insert or replace into sealed(flow, hi) values (?, ?)", (flow, hi))
+                lo = hi + 1
+        return _unsent(connection, outbox_id)
+
+
+def rows_of(connection: sqlite3.Connection, segment: Segment) -> list[Row]:
+    """The events of a sealed range, in sequence."""
+    found = connection.execute(
+        "select seq, event_id, kind, tenant, ts, body from events where flow = ? and seq between ? and ? order by seq",
+        (segment.flow, segment.lo, segment.hi),
+    )
+    return [Row(*values) for values in found]
+
+
+def forget(connection: sqlite3.Connection, segment: Segment) -> None:
+    """Remove a range that is in the lake."""
+    with _transaction(connection):
+        connection.execute(
+            "delete from events where flow = ? and seq between ? and ?", (segment.flow, segment.lo, segment.hi)
+        )
+        connection.execute("delete from seals where flow = ? and lo = ?", (segment.flow, segment.lo))
+
+
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing is left to ship."""
+    query = "select exists(select 1 from events) or exists(select 1 from seals) or exists(select 1 from open_requests)"
+    return not connection.execute(query).fetchone()[0]
+
+
+def flows(connection: sqlite3.Connection) -> list[str]:
+    """The flows that ever had a segment."""
+    return [flow for (flow,) in connection.execute("select flow from sealed order by flow")]
+
+
+def has_tables(connection: sqlite3.Connection) -> bool:
+    """False for a file whose owner died before it held anything."""
+    return bool(connection.execute("select count(*) from sqlite_master where name = 'sealed'").fetchone()[0])
+
+
+def _unsent(connection: sqlite3.Connection, outbox_id: str) -> list[Segment]:
+    found = connection.execute("select flow, lo, hi from seals order by flow, lo")
+    return [Segment(flow, outbox_id, lo, hi) for flow, lo, hi in found]
+
+
+def _unsealed(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+    """Flows with events behind their last seal, and that seal's end (0: none yet)."""
+    flows = connection.execute(
+        "select e.flow, coalesce(max(s.hi), 0), max(e.seq)"
+        " from events e left join sealed s on s.flow = e.flow group by e.flow"
+    )
+    return [(flow, start) for flow, start, last in flows if last > start]
+
+
+def _ends(connection: sqlite3.Connection, flow: str, start: int, segment_rows: int) -> list[int]:
+    """Last sequence number of each new segment."""
+    numbers = connection.execute("select seq from events where flow = ? and seq > ? order by seq", (flow, start))
+    seqs = [number for (number,) in numbers]
+    ends = seqs[segment_rows - 1 :: segment_rows]
+    return ends if ends and ends[-1] == seqs[-1] else [*ends, seqs[-1]]
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        connection.execute("rollback")
+        raise
+    connection.execute("commit")

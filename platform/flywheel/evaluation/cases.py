@@ -1,0 +1,183 @@
+"""Suites: cases built from labels and failures, stored with versions, read back as what holds now.
+
+``random``    from labels of split ``gate`` drawn at random: the primary suite, the only one that decides
+``starter``   from the curated labels of split ``gate``: never part of the random sample
+``failures``  from corrected failures on the evaluation side: selected by the live model's own errors, so it
+              is reported as fixed and newly broken and never decides
+Imported suites bear the names their files gave them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+from flywheel.errors import BusyError
+from flywheel.evaluation.checks import check_for
+from flywheel.lake.manifests import content_id
+from flywheel.lake.tables import Lake
+from flywheel.records import EvalCase, Feedback, Inference, Label
+from flywheel.review.labels import latest_per_inference
+
+Slicer = Callable[[Inference, str], str | None]
+"""(inference, expected answer) -> the group its case is reported under."""
+
+_ATTEMPTS = 20
+_SLICE_LENGTH = 40
+
+
+def random_suite(
+    labels: Iterable[Label], inferences: Mapping[str, Inference], *, slicer: Slicer | None = None
+) -> list[EvalCase]:
+    """The primary suite. Labels of other splits, curated ones and rows no longer there are passed over."""
+    return _from_labels(labels, inferences, suite="random", drawn="random", slicer=slicer)
+
+
+def starter_suite(
+    labels: Iterable[Label], inferences: Mapping[str, Inference], *, slicer: Slicer | None = None
+) -> list[EvalCase]:
+    """The curated cases of split ``gate``."""
+    return _from_labels(labels, inferences, suite="starter", drawn="curated", slicer=slicer)
+
+
+def failures_suite(
+    feedback: Iterable[Feedback],
+    inferences: Mapping[str, Inference],
+    *,
+    evaluation_side: Collection[str],
+    labels: Iterable[Label] = (),
+    slicer: Slicer | None = None,
+) -> list[EvalCase]:
+    """Cases of corrected failures. A reviewer's label on the row, where there is one, beats the user's correction.
+
+    Args:
+        feedback: corrections among it are used, the latest of each inference.
+        inferences: by id; only these are looked at, so the caller decides about consent.
+        evaluation_side: ids on the evaluation side of ``review.splits.failure_split``.
+        labels: reviewed answers.
+        slicer: how cases are grouped; default ``slice_of``.
+    """
+    reviewed = latest_per_inference(labels)
+    corrections = {
+        event.inference_id: event.text
+        for event in sorted(feedback, key=lambda event: (event.ts, event.feedback_id))
+        if event.kind == "correction" and event.text
+    }
+    cases = []
+    for inference_id, text in sorted(corrections.items()):
+        row = inferences.get(inference_id)
+        if row is None or inference_id not in evaluation_side:
+            continue
+        label = reviewed.get(inference_id)
+        expected = _expected(label, row) if label else text
+        if expected is not None:
+            cases.append(
+                _case(row, expected, "failures", "failure", reviewer=label.annotator if label else None, slicer=slicer)
+            )
+    return cases
+
+
+def slice_of(_row: Inference, expected: str) -> str | None:
+    """Default grouping: the first field of an expected JSON object, or the whole of a short one-line answer."""
+    try:
+        value = json.loads(expected)
+    except ValueError:
+        value = expected
+    if isinstance(value, dict):
+        value = next(iter(value.values()), None)
+    text = str(value).strip()
+    return text if isinstance(value, str) and 0 < len(text) <= _SLICE_LENGTH and "\n" not in text else None
+
+
+def store_cases(lake: Lake, flow: str, cases: Sequence[EvalCase]) -> int:
+    """Append what is new; a case whose messages, check or status changed gets the next version.
+
+    Returns:
+        Rows appended; 0 when all are there already.
+
+    Raises:
+        BusyError: other writers won every attempt.
+    """
+    app = f"eval_cases/{flow}"
+    for _ in range(_ATTEMPTS):
+        last = lake.last_committed("eval_cases", app)
+        known = _latest(lake.records("eval_cases", EvalCase, flow=flow))
+        fresh = [case for case in (_versioned(case, known.get(case.case_id)) for case in cases) if case is not None]
+        if not fresh or lake.append("eval_cases", fresh, app=app, version=0 if last is None else last + 1):
+            return len(fresh)
+    raise BusyError(f"the cases of flow '{flow}' are being written by many others; try again in a moment")
+
+
+def load_cases(lake: Lake, flow: str, suites: Collection[str] | None = None) -> list[EvalCase]:
+    """The latest version of each active case of these suites (none: all), by suite and id."""
+    latest = _latest(lake.records("eval_cases", EvalCase, flow=flow)).values()
+    active = [case for case in latest if case.status == "active" and (suites is None or case.suite in suites)]
+    return sorted(active, key=lambda case: (case.suite, case.case_id))
+
+
+def retired(stored: Iterable[EvalCase], current: Iterable[EvalCase], suite: str) -> list[EvalCase]:
+    """Stored cases of a suite that no longer follow from labels or consent, marked as retired."""
+    wanted = {case.case_id for case in current}
+    gone = (case for case in stored if case.suite == suite and case.case_id not in wanted)
+    return [case.model_copy(update={"status": "retired"}) for case in gone]
+
+
+def _from_labels(
+    labels: Iterable[Label],
+    inferences: Mapping[str, Inference],
+    *,
+    suite: str,
+    drawn: Literal["random", "curated"],
+    slicer: Slicer | None,
+) -> list[EvalCase]:
+    origin = "random" if drawn == "random" else "golden"
+    usable = latest_per_inference(label for label in labels if label.split == "gate" and label.origin == drawn)
+    cases = []
+    for inference_id, label in sorted(usable.items()):
+        row = inferences.get(inference_id)
+        expected = _expected(label, row) if row else None
+        if row is not None and expected is not None:
+            cases.append(_case(row, expected, suite, origin, reviewer=label.annotator, slicer=slicer))
+    return cases
+
+
+def _expected(label: Label, row: Inference) -> str | None:
+    if label.kind == "correct":
+        return label.correction
+    return row.choices[row.choice_served] if 0 <= row.choice_served < len(row.choices) else None
+
+
+def _case(
+    row: Inference,
+    expected: str,
+    suite: str,
+    origin: Literal["random", "failure", "golden"],
+    *,
+    reviewer: str | None,
+    slicer: Slicer | None,
+) -> EvalCase:
+    return EvalCase(
+        case_id=content_id("case", row.flow, suite, row.inference_id),
+        flow=row.flow,
+        suite=suite,
+        messages=row.messages,
+        check=check_for(expected),
+        origin=origin,
+        inference_id=row.inference_id,
+        subject=row.subject,
+        slice=(slicer or slice_of)(row, expected),
+        reviewer=reviewer,
+    )
+
+
+def _latest(cases: Iterable[EvalCase]) -> dict[str, EvalCase]:
+    return {case.case_id: case for case in sorted(cases, key=lambda case: case.version)}
+
+
+def _versioned(case: EvalCase, stored: EvalCase | None) -> EvalCase | None:
+    """The row to append for ``case``: None when the stored one says the same."""
+    if stored is None:
+        return case
+    same = case.model_copy(update={"version": stored.version, "reviewer": stored.reviewer}) == stored
+    return None if same else case.model_copy(update={"version": stored.version + 1})

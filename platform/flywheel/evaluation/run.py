@@ -1,0 +1,276 @@
+"""Answer the cases of some suites with one model, mark the answers, keep every item; nothing is answered twice."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from flywheel.config import FlywheelConfig
+from flywheel.errors import BusyError, EngineError, UsageError
+from flywheel.evaluation.cases import load_cases
+from flywheel.evaluation.checks import run_check, validate
+from flywheel.inference.generate import Completion
+from flywheel.inference.generate import generate as generate_with_engine
+from flywheel.lake.manifests import content_id
+from flywheel.lake.tables import Lake
+from flywheel.records import EvalCase, EvalResult, Message
+from flywheel.statistics.bootstrap import Estimate, mean_interval
+
+BLOCK: Final = 2_048
+"""Cases answered between two commits: a killed run repeats at most so many, and rows cost no commit each."""
+
+_ATTEMPTS: Final = 20
+
+
+class Generate(Protocol):
+    """What answers: ``inference.generate.generate``, or a stand-in with its signature."""
+
+    def __call__(
+        self,
+        version: str,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        max_tokens: int,
+        temperature: float = ...,
+        concurrency: int = ...,
+        timeout_s: float = ...,
+        on_progress: Callable[[int], None] | None = ...,
+    ) -> list[Completion]:
+        """One completion per conversation, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class SuiteScore:
+    """One suite's outcome: cases, passed ones, accuracy with its interval, mean score."""
+
+    suite: str
+    n: int
+    passed: int
+    errors: int
+    accuracy: Estimate
+    score: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json`` and tracking."""
+        known = math.isfinite(self.accuracy.low)  # one subject alone has no spread
+        return {
+            "suite": self.suite,
+            "n": self.n,
+            "passed": self.passed,
+            "errors": self.errors,
+            "accuracy": self.accuracy.mean,
+            "interval": [self.accuracy.low, self.accuracy.high] if known else None,
+            "score": self.score,
+        }
+
+
+@dataclass(frozen=True)
+class EvalRun:
+    """One model's results on some suites. ``answered`` of them are new, ``reused`` were there already."""
+
+    run_id: str
+    flow: str
+    version: str
+    results: list[EvalResult]
+    suites: dict[str, SuiteScore]
+    answered: int
+    reused: int
+    seconds: float
+    missing_suites: list[str] = field(default_factory=list)
+
+
+def evaluate(
+    lake: Lake,
+    config: FlywheelConfig,
+    *,
+    version: str,
+    suites: Collection[str],
+    cases: Sequence[EvalCase] | None = None,
+    seed: int = 0,
+    generate: Generate = generate_with_engine,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> EvalRun:
+    """Mark ``version``, whose engine runs, on the cases of ``suites``.
+
+    Results are rows of ``eval_results`` under a run id made of the model and everything that shapes its
+    answers. What is stored under that id is not answered again, except items that failed to be answered.
+
+    Args:
+        lake: the lake.
+        config: flow, and ``evaluation`` for lengths, concurrency and resamples.
+        version: a registered model version.
+        suites: names; a suite without any case is reported in ``missing_suites``.
+        cases: mark these instead of stored ones (then ``suites`` only filters, empty: all of them). Their
+            results have a run id of their own, made of the cases' content as well.
+        seed: of the intervals.
+        generate: what answers.
+        on_progress: called with (done, total), cases.
+
+    Returns:
+        Every item's result, by suite and case id, and a summary per suite.
+
+    Raises:
+        EngineError: no case could be answered.
+        UsageError: a case has a check that cannot mark anything, or no suite has any case.
+        BusyError: other evaluations of the same model won every commit.
+    """
+    started = time.monotonic()
+    wanted = list(cases) if cases is not None else load_cases(lake, config.flow, suites)
+    wanted = [case for case in wanted if not suites or case.suite in suites]
+    _refuse_bad(wanted, suites)
+    run_id = _run_id(config, version, None if cases is None else wanted)
+    work = _Work(lake, config, version, run_id, generate, on_progress, len(wanted))
+    kept = work.stored(wanted)
+    reused = len(kept)
+    while pending := [case for case in wanted if _key(case) not in kept]:
+        kept |= work.answer(pending[:BLOCK], done=len(kept))
+    results = [kept[_key(case)] for case in wanted]
+    return EvalRun(
+        run_id=run_id,
+        flow=config.flow,
+        version=version,
+        results=results,
+        suites=summarise(results, config, seed),
+        answered=len(results) - reused,
+        reused=reused,
+        seconds=time.monotonic() - started,
+        missing_suites=sorted(set(suites) - {case.suite for case in wanted}),
+    )
+
+
+def summarise(results: Sequence[EvalResult], config: FlywheelConfig, seed: int) -> dict[str, SuiteScore]:
+    """Counts and accuracy intervals per suite (bootstrap over subjects where they are known). Pure."""
+    found: dict[str, SuiteScore] = {}
+    for suite in sorted({result.suite for result in results}):
+        items = [result for result in results if result.suite == suite]
+        passed = np.array([item.passed for item in items], dtype=float)
+        accuracy = mean_interval(
+            passed,
+            resamples=config.evaluation.resamples,
+            confidence=config.evaluation.confidence,
+            seed=seed,
+            clusters=[item.subject or item.case_id for item in items],
+        )
+        found[suite] = SuiteScore(
+            suite=suite,
+            n=len(items),
+            passed=int(passed.sum()),
+            errors=sum(item.error is not None for item in items),
+            accuracy=accuracy,
+            score=float(np.mean([item.score for item in items])),
+        )
+    return found
+
+
+@dataclass
+class _Work:
+    """One evaluation under way."""
+
+    lake: Lake
+    config: FlywheelConfig
+    version: str
+    run_id: str
+    generate: Generate
+    on_progress: Callable[[int, int], None] | None
+    total: int
+
+    def stored(self, wanted: Sequence[EvalCase]) -> dict[tuple[str, int], EvalResult]:
+        """Results of earlier runs with this id that still count."""
+        keys = {_key(case) for case in wanted}
+        rows = self.lake.records("eval_results", EvalResult, flow=self.config.flow)
+        mine = [row for row in rows if row.run_id == self.run_id and row.error is None]
+        return {(row.case_id, row.case_version): row for row in mine if (row.case_id, row.case_version) in keys}
+
+    def answer(self, block: Sequence[EvalCase], *, done: int) -> dict[tuple[str, int], EvalResult]:
+        """Answer, mark and store one block."""
+        completions = self.generate(
+            self.version,
+            [case.messages for case in block],
+            max_tokens=self.config.evaluation.max_tokens,
+            temperature=0.0,
+            concurrency=self.config.evaluation.concurrency,
+            timeout_s=self.config.engine.request_timeout_s,
+            on_progress=self._progress(done),
+        )
+        if completions and all(item.error for item in completions):
+            raise EngineError(
+                f"the engine of '{self.version}' answered none of {len(block)} cases ({completions[0].error}); "
+                "look at its log, then evaluate again: results so far are kept"
+            )
+        results = [self._mark(case, item) for case, item in zip(block, completions, strict=True)]
+        return self._store(results)
+
+    def _mark(self, case: EvalCase, item: Completion) -> EvalResult:
+        mark = run_check(case.check, item.text)
+        failed = item.error is not None
+        return EvalResult(
+            run_id=self.run_id,
+            case_id=case.case_id,
+            case_version=case.version,
+            suite=case.suite,
+            slice=case.slice,
+            subject=case.subject,
+            model_version=self.version,
+            answer=item.text,
+            passed=mark.passed and not failed,
+            score=0.0 if failed else mark.score,
+            error=item.error,
+            latency_ms=item.latency_ms,
+            completion_tokens=item.completion_tokens,
+        )
+
+    def _store(self, results: Sequence[EvalResult]) -> dict[tuple[str, int], EvalResult]:
+        """Append exactly once: when another evaluation of the same model took the number, its rows win."""
+        kept = {(result.case_id, result.case_version): result for result in results}
+        app = f"eval_results/{self.run_id}"
+        theirs: dict[tuple[str, int], EvalResult] = {}
+        for _ in range(_ATTEMPTS):
+            last = self.lake.last_committed("eval_results", app)
+            fresh = [result for key, result in kept.items() if key not in theirs]
+            if not fresh or self._append(fresh, app, 0 if last is None else last + 1):
+                return kept | theirs
+            rows = self.lake.records("eval_results", EvalResult, flow=self.config.flow)
+            theirs = {
+                (row.case_id, row.case_version): row
+                for row in rows
+                if row.run_id == self.run_id and row.error is None and (row.case_id, row.case_version) in kept
+            }
+        raise BusyError(f"other evaluations of '{self.version}' are being stored; run this one again in a moment")
+
+    def _append(self, rows: Sequence[EvalResult], app: str, number: int) -> bool:
+        return self.lake.append("eval_results", rows, app=app, version=number, flow=self.config.flow)
+
+    def _progress(self, done: int) -> Callable[[int], None] | None:
+        report = self.on_progress
+        return None if report is None else lambda count: report(done + count, self.total)
+
+
+def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str]) -> None:
+    if not cases:
+        names = ", ".join(sorted(suites)) or "any suite"
+        raise UsageError(f"there are no cases in {names}; label traffic, or import cases with `flywheel cases import`")
+    if len({_key(case) for case in cases}) != len(cases):
+        raise UsageError("two cases share an id and version; give each case its own id")
+    for case in cases:
+        try:
+            validate(case.check)
+        except UsageError as error:
+            raise UsageError(f"case {case.case_id} of suite '{case.suite}': {error}") from error
+
+
+def _run_id(config: FlywheelConfig, version: str, cases: Sequence[EvalCase] | None) -> str:
+    """Identity of a run: the model, what shapes its answers, and the cases unless they are the stored ones."""
+    shape = {"max_tokens": config.evaluation.max_tokens, "temperature": 0.0, "dtype": config.engine.dtype}
+    shape["max_model_len"] = config.engine.max_model_len
+    own = None if cases is None else sorted(content_id("case", case) for case in cases)
+    return content_id("eval", config.flow, version, shape, own)
+
+
+def _key(case: EvalCase) -> tuple[str, int]:
+    return case.case_id, case.version

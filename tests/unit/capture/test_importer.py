@@ -1,0 +1,227 @@
+"""Importing: all of a file or nothing, and each row once however often."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from flywheel.capture import importer
+from flywheel.capture.importer import import_cases, import_interactions, uuid7_of
+from flywheel.errors import InputError, UsageError
+from flywheel.lake.tables import Lake
+from flywheel.records import EvalCase
+
+LINE = {
+    "flow": "triage",
+    "user": "ann",
+    "session_id": "s1",
+    "ts": "2025-05-01T10:00:00+02:00",
+    "messages": [{"role": "user", "content": "write to ann@corp.io"}],
+    "response": "ok, ann@corp.io",
+    "model": "old",
+    "consent": ["training", "evaluation"],
+    "feedback": [{"kind": "thumbs", "value": -1}, {"kind": "correction", "text": "no: ann@corp.io"}],
+}
+CASE = {
+    "messages": [{"role": "user", "content": "hi"}],
+    "check": {"kind": "exact", "expected": "hello"},
+    "suite": "greetings",
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*lines, name="file.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+        return path
+
+    return write
+
+
+def run(pipeline, path, **more):
+    return import_interactions(pipeline.lake, pipeline.config, pipeline.keyring, path, **more)
+
+
+def test_a_line_becomes_an_inference_and_its_reactions(pipeline, write):
+    report = run(pipeline, write(LINE))
+    assert (report.lines, report.inferences, report.feedback, report.duplicates) == (1, 1, 2, 0)
+    (row,), reactions = pipeline.inferences(), sorted(pipeline.feedback(), key=lambda reaction: reaction.kind)
+    stand_in = row.messages[0].content.removeprefix("write to ")
+    assert "corp.io" not in stand_in
+    assert row.choices == [f"ok, {stand_in}"]
+    assert reactions[0].text == f"no: {stand_in}"
+    assert (row.traffic_kind, row.model_version, row.ts) == ("import", "old", datetime(2025, 5, 1, 8, tzinfo=UTC))
+    assert row.subject == pipeline.keyring.pseudonym("default", "ann") == reactions[1].subject
+    assert (reactions[1].kind, reactions[1].value) == ("thumbs", -1)
+    assert pipeline.ids("inferences", "date") == ["2025-05-01"]
+
+
+def test_importing_twice_changes_nothing(pipeline, write):
+    without_time = {key: value for key, value in LINE.items() if key != "ts"}
+    path = write(LINE, without_time)
+    run(pipeline, path)
+    before = pipeline.lake.version("inferences")
+    report = run(pipeline, path)
+    assert (report.inferences, report.feedback, report.duplicates) == (0, 0, 6)
+    assert len(pipeline.inferences()) == 2
+    assert pipeline.lake.version("inferences") == before
+    assert "nothing new" in report.summary()
+
+
+def test_a_file_that_grew_brings_only_what_is_new(pipeline, write):
+    run(pipeline, write(LINE))
+    more = {**LINE, "feedback": [*LINE["feedback"], {"kind": "rating", "value": 2}]}
+    report = run(pipeline, write(LINE, more, {**LINE, "user": "ben"}, name="grown.jsonl"))
+    assert (report.inferences, report.feedback) == (1, 3)
+    assert len(pipeline.inferences()) == 2
+    assert len(pipeline.feedback()) == 5
+
+
+def test_many_lines_go_in_chunks_and_a_killed_import_goes_on(pipeline, write, monkeypatch):
+    monkeypatch.setattr(importer, "CHUNK", 4)
+    path = write(*({**LINE, "user": f"u{n}"} for n in range(10)))
+    real, calls = Lake.append, []
+
+    def mortal(self, table, rows, **how):
+        calls.append(table)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(self, table, rows, **how)
+
+    monkeypatch.setattr(Lake, "append", mortal)
+    with pytest.raises(KeyboardInterrupt):
+        run(pipeline, path)
+    report = run(pipeline, path)
+    assert len(pipeline.inferences()) == len({row.inference_id for row in pipeline.inferences()}) == 10
+    assert len(pipeline.feedback()) == len({row.feedback_id for row in pipeline.feedback()}) == 20
+    assert report.inferences == 2
+    assert report.feedback == 12
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({**LINE, "flow": None}, "flow"),
+        ({**LINE, "colour": 1}, "colour"),
+        ({key: value for key, value in LINE.items() if key != "consent"}, "consent"),
+        ({**LINE, "consent": ["everything"]}, "consent.0"),
+        ({**LINE, "ts": "2025-05-01T10:00:00"}, "ts"),
+        ({**LINE, "ts": "1970-01-01T00:00:00Z"}, "(line)"),
+        ({**LINE, "messages": []}, "messages"),
+        ({**LINE, "messages": [{"role": "user"}]}, "messages.0.content"),
+        ({**LINE, "messages": [{"role": "assistant", "content": "x"}]}, "(line)"),
+        ({**LINE, "feedback": [{"kind": "thumbs", "value": 3}]}, "feedback.0"),
+        ({**LINE, "feedback": [{"kind": "correction"}]}, "feedback.0"),
+        ({**LINE, "feedback": [{"kind": "applause"}]}, "feedback.0.kind"),
+        ("[1]\n", "(line)"),
+        ('{"flow": \n', "(line)"),
+        ("\ufffe nonsense\n", "(line)"),
+    ],
+)
+def test_a_bad_line_names_file_line_and_field_and_stores_nothing(pipeline, write, bad, field):
+    path = write(LINE, "\n", bad)
+    with pytest.raises(InputError) as error:
+        run(pipeline, path)
+    assert (error.value.file, error.value.line, error.value.field) == (str(path), 3, field)
+    assert error.value.exit_code == 2
+    assert pipeline.lake.version("inferences") is None
+
+
+def test_bytes_that_are_no_utf8_are_a_bad_line(pipeline, tmp_path):
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(json.dumps(LINE, ensure_ascii=False).replace("ok", "ol\u00e9").encode("latin-1"))
+    with pytest.raises(InputError, match="line 1"):
+        run(pipeline, path)
+
+
+def test_a_byte_order_mark_and_crlf_are_fine(pipeline, tmp_path):
+    path = tmp_path / "windows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(LINE).encode() + b"\r\n\r\n")
+    assert run(pipeline, path).inferences == 1
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_says_so(pipeline, write, content):
+    with pytest.raises(UsageError, match="holds no line"):
+        run(pipeline, write(content))
+
+
+def test_a_missing_file_says_so(pipeline, tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        run(pipeline, tmp_path / "none.jsonl")
+    with pytest.raises(UsageError, match="cannot be read"):
+        run(pipeline, tmp_path)
+
+
+def test_without_consent_no_text_is_stored(pipeline, write):
+    report = run(pipeline, write({**LINE, "consent": []}))
+    assert report.text_removed == 1
+    assert pipeline.inferences()[0].messages == []
+    assert {reaction.text for reaction in pipeline.feedback()} == {None}
+    assert "no consent" in report.summary()
+
+
+def test_progress_is_told(pipeline, write):
+    told = []
+
+    class Watch:
+        def start(self, name, text=""):
+            told.append(name)
+
+        def update(self, done, total=None, text=""):
+            told.append((done, total))
+
+        def finish(self, text=""):
+            told.append(text)
+
+    run(pipeline, write(LINE, {**LINE, "user": "ben"}), progress=Watch())
+    assert told[0] == "import"
+    assert (2, 2) in told
+    assert "2 interactions" in told[-1]
+
+
+def test_several_flows_in_one_file(pipeline, write):
+    run(pipeline, write(LINE, {**LINE, "flow": "other"}))
+    assert pipeline.ids("inferences", "flow") == ["other", "triage"]
+    assert run(pipeline, write({**LINE, "flow": "other"}, name="again.jsonl")).duplicates == 3
+
+
+def test_ids_carry_time_and_content():
+    ts = datetime(2025, 5, 1, 8, 0, 0, 123000, tzinfo=UTC)
+    value = uuid.UUID(uuid7_of(ts, "a", "b"))
+    assert value.version == 7
+    assert value.variant == uuid.RFC_4122
+    assert value.int >> 80 == int(ts.timestamp() * 1000)
+    assert str(value) == uuid7_of(ts, "a", "b") != uuid7_of(ts, "a", "c")
+    assert uuid7_of(ts, "ab", "") != uuid7_of(ts, "a", "b")
+
+
+def test_cases_are_stored_once(pipeline, write):
+    number = {**CASE, "check": {"kind": "json", "expected": {"intent": "x"}, "fields": ["intent"]}, "slice": "x"}
+    path = write(CASE, number, CASE)
+    report = import_cases(pipeline.lake, pipeline.config, path)
+    assert (report.cases, report.duplicates) == (2, 1)
+    assert import_cases(pipeline.lake, pipeline.config, path).cases == 0
+    assert import_cases(pipeline.lake, pipeline.config, write(CASE, name="other.jsonl")).cases == 0
+    cases = pipeline.lake.records("eval_cases", EvalCase, flow="triage")
+    assert {(case.suite, case.origin, case.check.kind) for case in cases} == {
+        ("greetings", "import", "exact"),
+        ("greetings", "import", "json"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({**CASE, "check": {"kind": "regex", "expected": "("}}, "(line)"),
+        ({**CASE, "check": {"kind": "exact", "expected": {"a": 1}}}, "(line)"),
+        ({**CASE, "check": {"kind": "guess", "expected": "x"}}, "check.kind"),
+        ({**CASE, "suite": ""}, "suite"),
+    ],
+)
+def test_a_bad_case_stores_nothing(pipeline, write, bad, field):
+    with pytest.raises(InputError) as error:
+        import_cases(pipeline.lake, pipeline.config, write(CASE, bad))
+    assert (error.value.line, error.value.field) == (2, field)
+    assert pipeline.lake.version("eval_cases") is None

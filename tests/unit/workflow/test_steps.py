@@ -1,0 +1,89 @@
+import pytest
+
+from flywheel.config import FlywheelConfig, load
+from flywheel.errors import UsageError
+from flywheel.lake.store import ObjectStore
+from flywheel.telemetry import Silent
+from flywheel.workflow.lease import only_one
+from flywheel.workflow.steps import Step, TurnHandle, open_turn, run_steps, turn_ids
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ObjectStore(str(tmp_path / "lake"))
+
+
+def config(tmp_path, **overrides):
+    return load(FlywheelConfig, overrides={"home": str(tmp_path / "home"), **overrides})
+
+
+def step(name, calls, result=None, dies=False):
+    def run(done, _progress):
+        calls.append(name)
+        if dies:
+            raise RuntimeError("killed")
+        return {"saw": sorted(done), **(result or {})}
+
+    return Step(name, run, lambda artifact: str(artifact["saw"]))
+
+
+def test_a_finished_step_never_runs_again(store, tmp_path):
+    turn = open_turn(store, config(tmp_path))
+    calls = []
+    with pytest.raises(RuntimeError):
+        run_steps(turn, [step("a", calls), step("b", calls), step("c", calls, dies=True)], Silent())
+    again = open_turn(store, config(tmp_path))
+    assert again == turn
+    done = run_steps(again, [step("a", calls), step("b", calls), step("c", calls)], Silent())
+    assert calls == ["a", "b", "c", "c"]
+    assert done["c"]["saw"] == ["a", "b"]
+
+
+def test_stop_ends_the_turn_and_is_kept(store, tmp_path):
+    turn = open_turn(store, config(tmp_path))
+    calls = []
+    for _ in range(2):
+        done = run_steps(turn, [step("a", calls, {"stop": "too little"}), step("b", calls)], Silent())
+        assert set(done) == {"a"}
+    assert calls == ["a"]
+
+
+def test_wait_is_not_kept_so_the_next_run_takes_it_up(store, tmp_path):
+    turn = open_turn(store, config(tmp_path))
+    calls = []
+    run_steps(turn, [step("a", calls, {"wait": "more traffic"}), step("b", calls)], Silent())
+    done = run_steps(turn, [step("a", calls), step("b", calls)], Silent())
+    assert calls == ["a", "a", "b"]
+    assert set(done) == {"a", "b"}
+
+
+def test_of_two_writers_of_an_artifact_the_first_counts_for_both(store):
+    turn = TurnHandle(store, "triage", "turn-0001")
+    assert turn.write("01-a", {"value": 1}) == {"value": 1}
+    assert turn.write("01-a", {"value": 2}) == {"value": 1}
+
+
+def test_an_unfinished_turn_refuses_another_configuration_until_abandoned(store, tmp_path):
+    first = open_turn(store, config(tmp_path))
+    other = config(tmp_path, **{"training.epochs": 9})
+    with pytest.raises(UsageError, match="--new"):
+        open_turn(store, other)
+    second = open_turn(store, other, new=True)
+    assert turn_ids(store, "triage") == [first.turn_id, second.turn_id] == ["turn-0001", "turn-0002"]
+    assert first.read("finished")["reasons"] == ["abandoned"]
+
+
+def test_a_finished_turn_is_followed_by_a_new_one(store, tmp_path):
+    first = open_turn(store, config(tmp_path))
+    first.write("finished", {"decision": "reject", "reasons": []})
+    assert open_turn(store, config(tmp_path)).turn_id == "turn-0002"
+
+
+def test_one_turn_at_a_time(tmp_path):
+    from flywheel.errors import BusyError
+
+    with only_one(config(tmp_path), "turn"):
+        with pytest.raises(BusyError, match="Another turn"), only_one(config(tmp_path), "turn"):
+            pytest.fail("two held the lock")
+    with only_one(config(tmp_path), "turn"):
+        pass

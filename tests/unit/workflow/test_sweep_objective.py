@@ -1,0 +1,81 @@
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from flywheel.config import load
+from flywheel.config.loader import dump
+from flywheel.config.models import FilterConfig, SweepConfig
+from flywheel.errors import UsageError
+from flywheel.quality.filters import Columns, passing
+from flywheel.quality.rows import Candidate
+from flywheel.records import Label, Message
+from flywheel.workflow.sweep import TuneRows, check, name, objective, study, tune_rows
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row(index: int, target: str = '{"a": 1}') -> Candidate:
+    return Candidate(
+        inference_id=f"{index:03d}", flow="f", subject="s", rater="s", ts=NOW, answer='{"a": 0}', target=target,
+        messages=[Message(role="user", content="x")], origin="correction", held_out="label_tune",
+    )  # fmt: skip
+
+
+def label(index: int, kind: str, correction: str | None = None, split: str = "tune") -> Label:
+    return Label(label_id=f"l{index}", inference_id=f"{index:03d}", flow="f", subject="s", annotator="r", ts=NOW,
+                 kind=kind, correction=correction, split=split)  # fmt: skip
+
+
+def tuning(count: int = 100) -> TuneRows:
+    """Rows with an agreement signal that tells right from wrong at 0.4, and one in five wrong."""
+    rows = [row(index) for index in range(count)]
+    right = np.arange(count) % 5 != 0
+    signals = {one.inference_id: {"agreement": 0.7 if good else 0.3} for one, good in zip(rows, right, strict=True)}
+    return TuneRows(Columns.of(rows, signals), right, [f"l{index}" for index in range(count)])
+
+
+def test_truth_is_compared_by_value_and_only_tune_labels_count():
+    rows = [row(index) for index in range(4)]
+    labels = [label(0, "correct", '{ "a":1}'), label(1, "correct", '{"a":2}'), label(2, "accept"),
+              label(3, "correct", '{"a":1}', split="gate"), label(9, "accept")]  # fmt: skip
+    joined = tune_rows(rows, {}, labels)
+    assert joined.columns.ids == ["000", "001", "002"]
+    assert joined.right.tolist() == [True, False, False]  # accept: the served answer is right, the correction is not
+
+
+def test_objective_charges_wrong_rows():
+    rows = tuning()
+    everything = objective(rows, FilterConfig(), 3.0)
+    only_right = objective(rows, FilterConfig(min_agreement=0.5), 3.0)
+    assert everything == pytest.approx((80 - 60) / 80, abs=2e-3)
+    assert only_right == pytest.approx(1.0, abs=2e-3)
+
+
+def test_study_finds_the_threshold_and_repeats():
+    rows, config = tuning(), SweepConfig(proposals_per_trial=40)
+    value, best = study(rows, FilterConfig(), config, seed=1)
+    assert value > 0.99
+    assert passing(rows.columns, best).tolist() == rows.right.tolist()
+    assert study(rows, FilterConfig(), config, seed=1) == (value, best)
+
+
+def test_start_is_never_beaten_by_something_worse():
+    start = FilterConfig(min_agreement=0.5)
+    assert study(tuning(), start, SweepConfig(proposals_per_trial=2), seed=0)[0] >= objective(tuning(), start, 3.0)
+
+
+def test_too_few_or_one_sided_labels_are_refused():
+    with pytest.raises(UsageError, match="needs 40"):
+        check(tuning(20), SweepConfig())
+    rows = tuning()
+    with pytest.raises(UsageError, match="agree"):
+        check(TuneRows(rows.columns, np.ones(100, dtype=bool), rows.label_ids), SweepConfig())
+
+
+def test_version_is_the_content_and_the_file_reads_back(tmp_path):
+    best = name(FilterConfig(min_agreement=0.123456, version="other"))
+    assert best.version == name(FilterConfig(min_agreement=0.123456)).version
+    assert best.version != name(FilterConfig(min_agreement=0.2)).version
+    dump(best, tmp_path / "filter.yaml")
+    assert load(FilterConfig, tmp_path / "filter.yaml") == best
