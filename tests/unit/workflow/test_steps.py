@@ -1,7 +1,7 @@
 import pytest
 
 from flywheel.config import FlywheelConfig, load
-from flywheel.errors import UsageError
+from flywheel.errors import BusyError, UsageError
 from flywheel.lake.store import ObjectStore
 from flywheel.telemetry import Silent
 from flywheel.workflow.lease import only_one
@@ -80,10 +80,11 @@ def test_a_finished_turn_is_followed_by_a_new_one(store, tmp_path):
 
 
 def test_one_turn_at_a_time(tmp_path):
-    from flywheel.errors import BusyError
-
-    with only_one(config(tmp_path), "turn"):
-        with pytest.raises(BusyError, match="Another turn"), only_one(config(tmp_path), "turn"):
-            pytest.fail("two held the lock")
+    with (
+        only_one(config(tmp_path), "turn"),
+        pytest.raises(BusyError, match="Another turn"),
+        only_one(config(tmp_path), "turn"),
+    ):
+        pytest.fail("two held the lock")
     with only_one(config(tmp_path), "turn"):
         pass

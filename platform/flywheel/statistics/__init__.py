@@ -1,0 +1,1 @@
+"""Pure statistics: numpy arrays in, estimates out, seeds explicit."""

@@ -1,0 +1,1 @@
+"""Pure text rules: normal forms, hashes, near-duplicates, personal data and its surrogates."""

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from flywheel.config import FlywheelConfig, load
+from flywheel.errors import UsageError
+from flywheel.gateway.auth import is_loopback, load_keys
+from flywheel.gateway.deploy import serve_config
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("shipped", sorted(ROOT.glob("configs/*/serve.yaml")), ids=lambda path: path.parent.name)
+def test_the_shipped_serve_config_is_made_of_its_configuration(shipped):
+    source = shipped.parent / "flywheel.yaml"
+    expected = serve_config(source.relative_to(ROOT), load(FlywheelConfig, source))
+    assert yaml.safe_load(shipped.read_text()) == expected
+
+
+def test_serve_accepts_it_and_it_names_no_model():
+    from ray.serve.schema import ServeDeploySchema
+
+    content = serve_config("x.yaml", FlywheelConfig())
+    ServeDeploySchema.model_validate(content)
+    assert content["applications"][0]["deployments"] == [
+        {"name": "Gateway", "user_config": {"routing": "routing/triage"}}
+    ]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.5", "::", "example.org"])
+def test_an_open_gateway_without_keys_is_refused(host):
+    with pytest.raises(UsageError, match="api_keys_file"):
+        serve_config("x.yaml", load(FlywheelConfig, None, {"gateway.host": host}))
+
+
+def test_an_open_gateway_with_keys_is_fine(tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("# ours\nsecret\n\n")
+    config = load(FlywheelConfig, None, {"gateway.host": "0.0.0.0", "gateway.api_keys_file": str(keys)})
+    assert serve_config("x.yaml", config)["http_options"]["host"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("content", ["", "# only a comment\n"])
+def test_a_file_without_keys_is_refused(tmp_path, content):
+    keys = tmp_path / "keys"
+    keys.write_text(content)
+    config = load(FlywheelConfig, None, {"gateway.api_keys_file": str(keys)})
+    with pytest.raises(UsageError, match="no key"):
+        load_keys(config.gateway)
+
+
+def test_loopback():
+    assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost"]))

@@ -1,0 +1,66 @@
+import asyncio
+from types import SimpleNamespace
+
+from flywheel.inference import generate as module
+from flywheel.inference.generate import Completion, completion
+from flywheel.testing import FakeEngine
+
+
+class Handle:
+    """A Serve handle over a fake: ``handle.generate.remote(...)`` is awaitable."""
+
+    def __init__(self, engine, fail_on=None):
+        self.calls, self._engine, self._fail_on = [], engine, fail_on
+        self.generate = SimpleNamespace(remote=self._remote)
+
+    def _remote(self, bodies, concurrency, timeout_s):
+        self.calls.append(len(bodies))
+        if self._fail_on is not None and len(self.calls) == self._fail_on:
+            return self._fail()
+        return self._engine.generate(bodies, concurrency, timeout_s)
+
+    async def _fail(self):
+        from ray.serve.exceptions import RayServeException
+
+        raise RayServeException("replica died")
+
+
+def bodies(texts):
+    return [{"messages": [{"role": "user", "content": text}]} for text in texts]
+
+
+def run(handle, texts, concurrency=4, progress=None):
+    return asyncio.run(module._generate(handle, bodies(texts), concurrency, 5.0, progress))
+
+
+def test_order_is_kept_over_many_batches_and_progress_counts_up():
+    seen = []
+    texts = [f"t{i}" for i in range(50)]
+    handle = Handle(FakeEngine())
+    results = run(handle, texts, progress=seen.append)
+    assert [r.text for r in results] == [t.upper() for t in texts]
+    assert len(handle.calls) > 1
+    assert seen == sorted(seen)
+    assert seen[-1] == 50
+
+
+def test_one_failing_item_fails_alone():
+    results = run(Handle(FakeEngine()), ["a", "FAIL", "b"])
+    assert [r.error is None for r in results] == [True, False, True]
+    assert "asked to fail" in results[1].error
+
+
+def test_a_lost_batch_is_an_error_of_its_items_only():
+    results = run(Handle(FakeEngine(), fail_on=1), [f"t{i}" for i in range(20)])
+    failed = [r for r in results if r.error]
+    assert 0 < len(failed) < 20
+    assert all("replica died" in r.error for r in failed)
+
+
+def test_no_conversations():
+    assert run(Handle(FakeEngine()), []) == []
+
+
+def test_an_answer_without_content_is_empty_text():
+    answer = {"choices": [{"message": {"content": None}, "finish_reason": "length"}], "latency_ms": 2.0}
+    assert completion(answer) == Completion("", "length", None, None, 2.0)

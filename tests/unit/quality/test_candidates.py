@@ -1,0 +1,74 @@
+from datetime import timedelta
+
+from flywheel.quality.candidates import build_candidates, explicit_score
+from flywheel.quality.rows import TUNE, Evidence, Exclusions
+
+
+def built(inferences, feedback, *, consented=None, excluded=None):
+    ids = {row.inference_id for row in inferences} if consented is None else consented
+    rows, drops = build_candidates(inferences, feedback, consented=ids, excluded=excluded or Exclusions())
+    assert len(rows) + len(drops) == len(inferences)
+    return rows, {drop.inference_id: drop.reason for drop in drops}
+
+
+def test_correction_is_the_target_and_wins_over_a_thumb(inference, reaction):
+    events = [reaction("a", "thumbs", 1.0), reaction("a", "correction", text=' {"a":"y"} ')]
+    rows, _ = built([inference("a")], events)
+    assert (rows[0].origin, rows[0].target, rows[0].answer) == ("correction", '{"a":"y"}', '{"a":"x"}')
+
+
+def test_correction_that_says_the_same_in_other_spacing_is_praise(inference, reaction):
+    rows, _ = built([inference("a")], [reaction("a", "correction", text='{ "a": "x" }')])
+    assert (rows[0].origin, rows[0].target) == ("liked", '{"a":"x"}')
+
+
+def test_last_thumb_of_a_person_counts(inference, reaction):
+    first = reaction("a", "thumbs", 1.0)
+    later = reaction("a", "thumbs", -1.0, ts=first.ts + timedelta(seconds=1))
+    rows, reasons = built([inference("a")], [later, first])
+    assert not rows
+    assert reasons == {"a": "disliked_without_correction"}
+
+
+def test_most_people_decide_between_corrections(inference, reaction):
+    events = [
+        reaction("a", "correction", text="no", subject="u1"),
+        reaction("a", "correction", text="yes", subject="u2"),
+        reaction("a", "correction", text="No", subject="u3"),
+    ]
+    rows, _ = built([inference("a")], events)
+    assert rows[0].target.lower() == "no"
+
+
+def test_use_counts_as_praise_only_without_another_question(inference, reaction):
+    pair = [inference("a"), inference("b")]
+    rows, reasons = built(pair, [reaction("a", "copy"), reaction("b", "copy"), reaction("b", "reprompt")])
+    assert [row.inference_id for row in rows] == ["a"]
+    assert reasons == {"b": "no_clear_feedback"}
+
+
+def test_every_reason(inference, reaction):
+    rows = [
+        inference("consent"), inference("error", finish_reason="error"), inference("empty", choices=[]),
+        inference("silent"), inference("cut", finish_reason="length"), inference("gate", subject="g"),
+    ]  # fmt: skip
+    likes = [reaction(row.inference_id, "thumbs", 1.0) for row in rows if row.inference_id != "silent"]
+    excluded = Exclusions(subjects={"g": "label_gate"})
+    kept, reasons = built(rows, likes, consented={r.inference_id for r in rows} - {"consent"}, excluded=excluded)
+    assert not kept
+    assert reasons == {
+        "consent": "no_training_consent", "error": "no_answer", "empty": "no_answer",
+        "silent": "no_feedback", "cut": "truncated_answer", "gate": "held_out",
+    }  # fmt: skip
+
+
+def test_tune_subjects_are_scored_but_marked(inference, reaction):
+    excluded = Exclusions(subjects={"user": TUNE})
+    rows, _ = built([inference("a")], [reaction("a", "thumbs", 1.0)], excluded=excluded)
+    assert rows[0].held_out == TUNE
+
+
+def test_explicit_score_mixes_thumbs_and_ratings():
+    assert explicit_score(Evidence()) is None
+    assert explicit_score(Evidence(up=1, rating=5)) == 1
+    assert explicit_score(Evidence(up=1, down=1)) == 0

@@ -1,0 +1,44 @@
+from flywheel.quality.dedup import exact_duplicates, near_duplicates, near_evaluation
+from flywheel.quality.rows import TUNE
+
+LONG = "my washing machine is leaking water on the kitchen floor since yesterday evening"
+
+
+def test_exact_duplicates_compare_normal_forms(candidate):
+    rows = [candidate("a", "Hello  THERE!", '{"a": 1}'), candidate("b", "hello there", '{"a":1}'), candidate("c")]
+    kept, drops = exact_duplicates(rows)
+    assert [row.inference_id for row in kept] == ["a", "c"]
+    assert [(drop.inference_id, drop.reason, drop.detail) for drop in drops] == [("b", "duplicate", "a")]
+
+
+def test_tuning_rows_do_not_displace_training_rows(candidate):
+    kept, drops = exact_duplicates([candidate("a", held_out=TUNE), candidate("b")])
+    assert len(kept) == 2
+    assert not drops
+
+
+def test_conflict_goes_to_the_majority_of_people_not_of_rows(candidate):
+    loud = [candidate(f"loud{i}", f"{LONG} {i}", "bad", rater="one") for i in range(3)]
+    others = [candidate(f"ok{i}", f"{LONG} !{i}", "good", rater=f"r{i}") for i in range(2)]
+    kept, drops = near_duplicates([*loud, *others], threshold=0.8, reward={"loud0": 9.0})
+    assert [row.target for row in kept] == ["good"]
+    assert sorted(drop.reason for drop in drops) == ["conflicting_target"] * 3 + ["near_duplicate"]
+
+
+def test_tie_goes_to_the_reward(candidate):
+    rows = [candidate("a", LONG, "one"), candidate("b", LONG, "two")]
+    kept, _ = near_duplicates(rows, threshold=0.9, reward={"a": 0.1, "b": 0.7})
+    assert [row.inference_id for row in kept] == ["b"]
+
+
+def test_near_evaluation_text_is_excluded_directly_and_not_through_a_chain(candidate):
+    case = LONG
+    near = LONG + " x1"
+    far = "my washing machine is leaking water and I would like to have my money back now"
+    found = near_evaluation([candidate("near", near), candidate("far", far)], [case])
+    assert set(found) == {"near"}
+    assert 0.8 <= found["near"] < 1
+
+
+def test_short_equal_texts_are_near(candidate):
+    assert set(near_evaluation([candidate("a", "Hi!")], ["hi"])) == {"a"}
