@@ -19,23 +19,25 @@ Trainer = Callable[[TrainingConfig, Path, Sequence[Example], Path], object]
 """Called as ``trainer(config, base_folder, examples, out_folder)``; must leave a model folder at ``out``."""
 
 VOCABULARY_SIZE = 1_024
-HIDDEN = 192
-LAYERS = 4
-HEADS = 6
+HIDDEN = 128
+LAYERS = 3
+HEADS = 4
 """Head size 32: vLLM's attention on CPU takes 32 and 64, not 16 or 48."""
-FEED_FORWARD = 512
+FEED_FORWARD = 384
 CONTEXT = 512
+INIT_RANGE = 0.06
+"""Wider than Llama's 0.02, which is meant for wide layers: a narrow model starts to learn sooner."""
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-PRETRAINING_MESSAGES = 10_000
+PRETRAINING_MESSAGES = 14_000
 
 PRETRAINING = TrainingConfig(
     epochs=1,
-    micro_batch_size=16,
-    learning_rate=2e-3,
+    micro_batch_size=8,
+    learning_rate=3e-3,
     warmup_ratio=0.05,
     weight_decay=0.01,
     max_length=192,
@@ -80,6 +82,7 @@ def random_init(folder: Path, *, texts: Iterable[str], seed: int = 0) -> Path:
         head_dim=HIDDEN // HEADS,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
+        initializer_range=INIT_RANGE,
         bos_token_id=None,
         eos_token_id=tokenizer.convert_tokens_to_ids(END),
         pad_token_id=tokenizer.convert_tokens_to_ids(PAD),

@@ -29,6 +29,9 @@ OLD_SUITE = "old-intents"
 TYPO_RATE = 0.02
 """Chance of a typo in a word of five letters or more."""
 PRETRAINING_SCRAMBLE = 0.8
+"""Most that is scrambled of a template in a pretraining message."""
+BARE_SHARE = 0.4
+"""Share of pretraining messages without any words but the vocabulary: short, and quick to learn from."""
 
 
 @cache
@@ -98,7 +101,8 @@ class Generator:
         rng, chosen = self._rng, templates or self._templates
         intent, product, is_new = self._subject()
         urgency: Urgency = rng.choices(("low", "normal", "high"), (25, 45, 30))[0]
-        pick = partial(_pick, rng, vocabulary()["templates"][chosen], rng.random() * self._scramble)
+        scramble = self._scramble and _scrambling(rng, self._scramble)
+        pick = partial(_pick, rng, vocabulary()["templates"][chosen], scramble)
         text = _with_typos(rng, _compose(rng, pick, intent, product, urgency))
         return Ticket(text, intent, product, urgency, is_new, chosen)
 
@@ -179,13 +183,23 @@ def _compose(rng: random.Random, pick: Callable[[str], str], intent: str, produc
     return " ".join(_sentence(part) for part in (opening, *body, signature) if part)
 
 
+def _scrambling(rng: random.Random, most: float) -> float:
+    """How much of one pretraining message is scrambled; BARE_SHARE of them keep nothing but the vocabulary."""
+    return 1.0 if rng.random() < BARE_SHARE else rng.random() * most
+
+
 def _pick(rng: random.Random, frames: dict[str, list[str]], scramble: float, kind: str) -> str:
     """A template of ``kind``; each of its own words is made up or left out with chance ``scramble``."""
     words = rng.choice(frames[kind]).split(" ")
     if not scramble:
         return " ".join(words)
-    kept = [word if "{" in word or rng.random() >= scramble else _made_up(rng) for word in words]
-    return " ".join(word for word in kept if word) or "so"
+    made_up = _made_up if scramble < 1 else _nothing
+    kept = [word if "{" in word or rng.random() >= scramble else made_up(rng) for word in words]
+    return " ".join(word for word in kept if word)
+
+
+def _nothing(_: random.Random) -> str:
+    return ""
 
 
 def _made_up(rng: random.Random) -> str:

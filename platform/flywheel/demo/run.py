@@ -33,7 +33,7 @@ from flywheel.workflow.cluster import connected
 from flywheel.workflow.labelling import queue
 from flywheel.workflow.turn import run_turn
 
-REQUESTS = 2_600
+REQUESTS = 4_000
 OLD_CASES = 1_200
 FRESH_REQUESTS = 120
 INGEST_TIMEOUT_S = 60

@@ -1,7 +1,8 @@
 import pytest
+from itsdangerous import URLSafeTimedSerializer
+
 from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.tokens import SALT, FeedbackTokens
-from itsdangerous import URLSafeTimedSerializer
 
 
 def tokens(key=b"k", flow="triage", tenant="default", days=30):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+
 from flywheel.capture.outbox import Outbox, outbox_folder
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import CaptureError

@@ -1,4 +1,5 @@
 import pytest
+
 from flywheel.config import FlywheelConfig
 from flywheel.gateway.reconcile import Controller, Memory, grace_s, plan
 from flywheel.rollout import routing

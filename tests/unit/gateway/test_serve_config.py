@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.gateway.auth import is_loopback, load_keys

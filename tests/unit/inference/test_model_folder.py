@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from flywheel.errors import ModelError
 from flywheel.inference.models import check_model_folder
 

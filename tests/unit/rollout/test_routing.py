@@ -1,4 +1,5 @@
 import pytest
+
 from flywheel.errors import BusyError, LakeError, UsageError
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Shadow, Variant

@@ -1,0 +1,221 @@
+"""One chat request: answer, make durable, acknowledge. The order is promise 1.
+
+Unary: the 2xx follows the sync of the row. Stream: the request row is synced before the first byte, the
+completion row before ``[DONE]``; without ``[DONE]`` nothing was acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from flywheel.capture.events import to_event
+from flywheel.capture.outbox import Outbox
+from flywheel.errors import CaptureError
+from flywheel.gateway import metrics
+from flywheel.gateway.asked import Asked
+from flywheel.gateway.engine_client import EngineClient
+from flywheel.gateway.mirror import Mirror
+from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
+from flywheel.gateway.record import DONE, Answer, event, inference_row, mark, payload
+from flywheel.gateway.route import Router
+from flywheel.gateway.tokens import FeedbackTokens
+from flywheel.records import Inference
+from flywheel.rollout.routing import Routing
+
+log = logging.getLogger(__name__)
+DISCONNECT = "client_disconnect"
+
+
+@dataclass
+class Answering:
+    """What answering needs; one per replica."""
+
+    engines: EngineClient
+    router: Router
+    outbox: Outbox
+    mirror: Mirror
+    tokens: FeedbackTokens
+    tenant: str
+    config_hash: str
+    timeout_s: float
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def row(self, asked: Asked, answer: Answer, routing: Routing) -> Inference:
+        """The row of this request as it stands."""
+        return inference_row(asked, answer, routing, tenant=self.tenant, config_hash=self.config_hash)
+
+    async def store(self, row: Inference) -> None:
+        """Make a finished inference durable.
+
+        Raises:
+            ApiProblem: 503: it is not.
+        """
+        try:
+            await self.outbox.append([to_event(row, flow=row.flow, tenant=row.tenant)])
+        except CaptureError as error:
+            raise unavailable(str(error), "not_recorded") from error
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Finish ``work`` although its request is being cancelled; a failure is logged."""
+        task = asyncio.create_task(_logged(work))
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+
+async def whole(service: Answering, asked: Asked, routing: Routing) -> dict[str, Any]:
+    """Answer without streaming: the body of the 200.
+
+    Raises:
+        ApiProblem: the engine gave no answer, or the answer is not durable.
+    """
+    answer, version = Answer(), routing.live.version
+    try:
+        body = await service.engines.chat(version, asked.engine_body(version, stream=False), service.timeout_s)
+    except asyncio.CancelledError:
+        answer.ended(DISCONNECT)
+        metrics.REQUESTS.labels(DISCONNECT).inc()
+        service.later(service.store(service.row(asked, answer, routing)))
+        raise
+    except ApiProblem as problem:
+        _failed(service, asked, answer, routing, problem)
+        raise
+    answer.take(body)
+    row = service.row(asked, answer, routing)
+    await service.store(row)
+    service.mirror.offer(asked, row, routing.shadows)
+    _observe(answer, version)
+    return mark(body, asked, service.tokens.issue(asked.inference_id), version)
+
+
+async def streamed(service: Answering, asked: Asked, routing: Routing) -> Stream:
+    """Start a streamed answer: its first event is there and its request row is durable.
+
+    Raises:
+        ApiProblem: the engine gave no first event, or the request is not durable. No byte was sent.
+    """
+    answer, version = Answer(), routing.live.version
+    blocks = service.engines.stream(version, asked.engine_body(version, stream=True), service.timeout_s)
+    try:
+        first = await _first(blocks)
+        await service.outbox.open_request(service.row(asked, answer, routing))
+    except CaptureError as error:
+        await _close(blocks)
+        raise unavailable(str(error), "not_recorded") from error
+    except ApiProblem as problem:
+        _failed(service, asked, answer, routing, problem)
+        raise
+    return Stream(service, asked, routing, answer, first=first, blocks=blocks)
+
+
+class Stream:
+    """A started answer. ``events`` feeds the client; ``end`` must be called whatever happened to the client."""
+
+    def __init__(
+        self,
+        service: Answering,
+        asked: Asked,
+        routing: Routing,
+        answer: Answer,
+        *,
+        first: dict[str, Any],
+        blocks: AsyncIterator[str],
+    ) -> None:
+        self._service, self._asked, self._routing, self._answer = service, asked, routing, answer
+        self._first, self._blocks = first, blocks
+        self._closing = False
+        self.token = service.tokens.issue(asked.inference_id)
+
+    async def events(self) -> AsyncIterator[str]:
+        """Server-sent events as the client gets them; ``[DONE]`` only after the completion row is durable."""
+        try:
+            if text := self._forward(mark(self._first, self._asked, self.token, self._routing.live.version)):
+                yield text
+            async for block in self._blocks:
+                chunk = payload(block)
+                if chunk is not None and (text := self._forward(_checked(chunk))):
+                    yield text
+            row = await self._complete(self._answer.finish_reason or "stop")
+        except ApiProblem as problem:
+            metrics.REQUESTS.labels("error").inc()
+            await _logged(self._fail())
+            yield event(problem.body())
+            return
+        except CaptureError as error:
+            metrics.REQUESTS.labels("not_recorded").inc()
+            yield event(unavailable(str(error), "not_recorded").body())
+            return
+        self._service.mirror.offer(self._asked, row, self._routing.shadows)
+        _observe(self._answer, row.model_version)
+        yield DONE
+
+    def end(self) -> None:
+        """The response is over. Before ``[DONE]`` that means: the client went away; record what it got."""
+        if not self._closing:
+            metrics.REQUESTS.labels(DISCONNECT).inc()
+            self._service.later(self._abandon())
+
+    async def _abandon(self) -> None:
+        await _close(self._blocks)  # frees the engine first
+        await self._complete(DISCONNECT)
+
+    async def _fail(self) -> None:
+        await self._complete("error")
+
+    async def _complete(self, reason: str) -> Inference:
+        self._closing = True  # from here on the outbox has the row, also if the client leaves while it is synced
+        self._answer.ended(reason)
+        row = self._service.row(self._asked, self._answer, self._routing)
+        await asyncio.shield(self._service.outbox.complete(row))
+        return row
+
+    def _forward(self, chunk: dict[str, Any]) -> str | None:
+        wanted = self._answer.take_chunk(chunk)
+        return event(chunk) if wanted or self._asked.include_usage else None
+
+
+async def _first(blocks: AsyncIterator[str]) -> dict[str, Any]:
+    async for block in blocks:
+        chunk = payload(block)
+        if chunk is not None:
+            return _checked(chunk)
+    raise ApiProblem(502, "the engine ended without an answer", "server_error", code="engine_error")
+
+
+def _checked(chunk: dict[str, Any]) -> dict[str, Any]:
+    if "error" in chunk:
+        raise from_engine(chunk)
+    return chunk
+
+
+def _failed(service: Answering, asked: Asked, answer: Answer, routing: Routing, problem: ApiProblem) -> None:
+    """A failure on our side is a row too; a malformed request is none."""
+    metrics.REQUESTS.labels("error" if problem.status >= 500 else "refused").inc()
+    if problem.code == "engine_unavailable":
+        service.router.lost(routing.live.version)
+    if problem.status >= 500:
+        answer.ended("error")
+        service.later(service.store(service.row(asked, answer, routing)))
+
+
+def _observe(answer: Answer, version: str) -> None:
+    metrics.REQUESTS.labels("ok").inc()
+    metrics.SECONDS.labels(version).observe((answer.latency_ms or 0) / 1e3)
+
+
+async def _close(blocks: AsyncIterator[str]) -> None:
+    close = getattr(blocks, "aclose", None)
+    if close is not None:
+        with contextlib.suppress(RuntimeError):  # already being finalised
+            await close()
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except (ApiProblem, CaptureError) as error:
+        log.warning("an unfinished request was not recorded: %s", error)

@@ -1,0 +1,92 @@
+"""Deploying the whole set of processes: as a Serve config file, or from Python with the same content."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from flywheel.config import FlywheelConfig
+from flywheel.errors import FlywheelError
+from flywheel.gateway.apps import user_config
+from flywheel.gateway.auth import load_keys
+
+APPS = ("gateway", "capture", "controller")
+MODULE = "flywheel.gateway.apps"
+READY_TIMEOUT_S = 180.0
+BAD = ("DEPLOY_FAILED", "UNHEALTHY")
+
+
+def serve_config(config_path: Path | str, config: FlywheelConfig) -> dict[str, Any]:
+    """The Serve config (``ServeDeploySchema``) of a configuration file; ``configs/*/serve.yaml`` are written from it.
+
+    Args:
+        config_path: as the processes of the cluster find it.
+        config: its content.
+
+    Raises:
+        UsageError: the gateway would listen beyond this machine without API keys.
+    """
+    load_keys(config.gateway)
+    args = {"config": str(config_path)}
+    return {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": config.gateway.host, "port": config.gateway.port},
+        "logging_config": {"log_level": "WARNING", "enable_access_log": False},
+        "applications": [
+            {
+                "name": name,
+                "route_prefix": "/" if name == "gateway" else None,
+                "import_path": f"{MODULE}:{name}",
+                "args": dict(args),
+                **(
+                    {"deployments": [{"name": "Gateway", "user_config": user_config(config)}]}
+                    if name == "gateway"
+                    else {}
+                ),
+            }
+            for name in APPS
+        ],
+    }
+
+
+def deploy(config_path: Path | str, config: FlywheelConfig, *, timeout_s: float = READY_TIMEOUT_S) -> None:
+    """Deploy gateway, capture and controller on the cluster this process is connected to, and wait for them.
+
+    Engines follow: the controller starts what the routing names. Deploying again changes no model.
+
+    Raises:
+        UsageError: see ``serve_config``.
+        FlywheelError: an application failed to start, with Serve's reason, or needs longer than ``timeout_s``.
+    """
+    from ray import serve
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema
+
+    content = serve_config(Path(config_path).resolve(), config)
+    serve.start(proxy_location=content["proxy_location"], http_options=content["http_options"])
+    client = _get_global_client()
+    assert client is not None, "serve.start() connects to Serve"
+    client.deploy_apps(ServeDeploySchema.model_validate(content))
+    _wait(timeout_s)
+
+
+def _wait(timeout_s: float) -> None:
+    from ray import serve
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        apps = serve.status().applications
+        states = {name: apps[name].status.value if name in apps else "NOT_STARTED" for name in APPS}
+        if all(state == "RUNNING" for state in states.values()):
+            return
+        failed = next((name for name, state in states.items() if state in BAD), None)
+        if failed:
+            raise FlywheelError(f"the {failed} application did not start: {_reason(apps[failed].message)}")
+        time.sleep(0.1)
+    raise FlywheelError(f"the Serve applications were not ready in {timeout_s:g} s; look into Ray's logs")
+
+
+def _reason(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else "Serve gave no reason; look into Ray's logs"

@@ -1,0 +1,114 @@
+"""How the gateway talks to engines: by version, over Serve handles, with every failure told as an ``ApiProblem``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
+from flywheel.inference.engines import app_name
+
+PING_TIMEOUT_S = 2.0
+
+
+class EngineClient(Protocol):
+    """What the gateway needs of the engines."""
+
+    async def chat(self, version: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """A whole answer. ``ApiProblem`` when there is none."""
+        ...
+
+    def stream(self, version: str, body: dict[str, Any], timeout_s: float) -> AsyncIterator[str]:
+        """The answer as server-sent events. ``timeout_s`` bounds the wait for each."""
+        ...
+
+    async def ready(self, version: str) -> bool:
+        """Whether the engine of ``version`` answers now."""
+        ...
+
+
+class ServeEngines:
+    """Engines as Serve applications of this cluster, found by name; handles are kept until they fail."""
+
+    def __init__(self) -> None:
+        self._handles: dict[str, Any] = {}
+
+    async def chat(self, version: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """See ``EngineClient``."""
+        handle = await self._handle(version)
+        response = handle.chat.remote(body)
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await response
+        except TimeoutError as error:
+            response.cancel()
+            raise _timeout(version, timeout_s) from error
+        except _failures() as error:
+            raise self._lost(version, error) from error
+        if "error" in answer:
+            raise from_engine(answer)
+        return answer
+
+    async def stream(self, version: str, body: dict[str, Any], timeout_s: float) -> AsyncIterator[str]:
+        """See ``EngineClient``."""
+        handle = await self._handle(version)
+        response = handle.options(stream=True).stream.remote(body)
+        blocks = aiter(response)
+        finished = False
+        try:
+            while True:
+                async with asyncio.timeout(timeout_s):
+                    block = await anext(blocks)
+                yield block
+        except StopAsyncIteration:
+            finished = True
+        except TimeoutError as error:
+            raise _timeout(version, timeout_s) from error
+        except _failures() as error:
+            raise self._lost(version, error) from error
+        finally:
+            if not finished:
+                response.cancel()  # the client went away or the engine is late: free its place in the batch
+
+    async def ready(self, version: str) -> bool:
+        """See ``EngineClient``."""
+        try:
+            response = (await self._handle(version)).ping.remote()
+        except ApiProblem:
+            return False
+        try:
+            async with asyncio.timeout(PING_TIMEOUT_S):
+                return await response == version
+        except TimeoutError:
+            response.cancel()
+        except _failures():
+            self._handles.pop(version, None)
+        return False
+
+    async def _handle(self, version: str) -> Any:
+        handle = self._handles.get(version)
+        if handle is None:
+            from ray import serve
+
+            try:
+                handle = await asyncio.to_thread(serve.get_app_handle, app_name(version))
+            except _failures() as error:
+                raise self._lost(version, error) from error
+            self._handles[version] = handle
+        return handle
+
+    def _lost(self, version: str, error: BaseException) -> ApiProblem:
+        self._handles.pop(version, None)  # a handle of a removed application never works again
+        return unavailable(f"the engine of '{version}' is not available ({type(error).__name__})", "engine_unavailable")
+
+
+def _timeout(version: str, timeout_s: float) -> ApiProblem:
+    return ApiProblem(504, f"'{version}' did not answer within {timeout_s:g} s", "timeout_error", code="engine_timeout")
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    return (RayError, RayServeException)

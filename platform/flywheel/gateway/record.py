@@ -1,0 +1,113 @@
+"""The row of one answered request, and the reader that collects it from a stream. Pure."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flywheel.gateway.asked import ID_PREFIX, Asked
+from flywheel.records import Inference, utcnow
+from flywheel.rollout.routing import Routing
+
+DONE = "data: [DONE]\n\n"
+
+
+@dataclass
+class Answer:
+    """What is known of an answer so far."""
+
+    started: float = field(default_factory=time.perf_counter)
+    ts: datetime = field(default_factory=utcnow)
+    choices: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    ttft_ms: float | None = None
+    latency_ms: float | None = None
+
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the request was accepted."""
+        return (time.perf_counter() - self.started) * 1e3
+
+    def take(self, whole: dict[str, Any]) -> None:
+        """Fill in from a whole ``chat.completion``."""
+        self.latency_ms = self.elapsed_ms()
+        self.choices = [choice["message"].get("content") or "" for choice in whole["choices"]]
+        self.finish_reason = whole["choices"][0].get("finish_reason")
+        self._usage(whole.get("usage"))
+
+    def take_chunk(self, chunk: dict[str, Any]) -> bool:
+        """Fill in from one ``chat.completion.chunk``. True when it held something for the client besides usage."""
+        self._usage(chunk.get("usage"))
+        for choice in chunk.get("choices") or []:
+            text = (choice.get("delta") or {}).get("content")
+            if text:
+                self.ttft_ms = self.ttft_ms or self.elapsed_ms()
+                self.choices = [(self.choices[0] if self.choices else "") + text]
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        self.latency_ms = self.elapsed_ms()
+        return bool(chunk.get("choices"))
+
+    def ended(self, reason: str) -> None:
+        """The answer stopped early."""
+        self.finish_reason, self.latency_ms = reason, self.elapsed_ms()
+
+    def _usage(self, usage: dict[str, Any] | None) -> None:
+        if usage:
+            self.prompt_tokens = usage.get("prompt_tokens")
+            self.completion_tokens = usage.get("completion_tokens")
+
+
+def inference_row(asked: Asked, answer: Answer, routing: Routing, *, tenant: str, config_hash: str) -> Inference:
+    """The row as the outbox takes it: raw text, raw user id."""
+    return Inference(
+        inference_id=asked.inference_id,
+        flow=routing.flow,
+        tenant=tenant,
+        ts=answer.ts,
+        session_id=asked.session_id,
+        parent_id=asked.parent_id,
+        subject=asked.user,
+        consent=asked.consent,
+        traffic_kind="live",
+        model_version=routing.live.version,
+        policy_version=routing.n,
+        eligible_variants=[routing.live.version],
+        propensity=1.0,
+        messages=asked.messages,
+        params=asked.params,
+        choices=list(answer.choices),
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        ttft_ms=answer.ttft_ms,
+        latency_ms=answer.latency_ms,
+        config_hash=config_hash,
+    )
+
+
+def mark(body: dict[str, Any], asked: Asked, token: str, version: str) -> dict[str, Any]:
+    """An engine's answer or chunk as the client gets it: our id, the real version, and how to rate it."""
+    return {
+        **body,
+        "id": ID_PREFIX + asked.inference_id,
+        "model": version,
+        "flywheel": {"inference_id": asked.inference_id, "feedback_token": token, "model_version": version},
+    }
+
+
+def event(body: dict[str, Any]) -> str:
+    """One server-sent event."""
+    return f"data: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def payload(block: str) -> dict[str, Any] | None:
+    """The JSON of one server-sent event; None for ``[DONE]`` and for blank or comment lines."""
+    line = block.strip()
+    if not line.startswith("data:"):
+        return None
+    text = line.removeprefix("data:").strip()
+    return None if text == "[DONE]" else json.loads(text)

@@ -1,0 +1,161 @@
+"""One gateway replica: its parts, put together from a configuration, and its background work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from flywheel.capture.events import to_event
+from flywheel.capture.outbox import Outbox, outbox_folder
+from flywheel.config import FlywheelConfig, config_hash
+from flywheel.errors import CaptureError
+from flywheel.gateway import metrics, reactions
+from flywheel.gateway.asked import Asked, read_chat
+from flywheel.gateway.auth import ApiKeys
+from flywheel.gateway.chat import Answering, Stream, streamed, whole
+from flywheel.gateway.engine_client import EngineClient
+from flywheel.gateway.mirror import Mirror
+from flywheel.gateway.problems import ApiProblem, unavailable
+from flywheel.gateway.route import Router, accepted_names, check_model
+from flywheel.gateway.tokens import FeedbackTokens
+from flywheel.records import Consent, Feedback
+from flywheel.rollout.routing import Store
+
+
+class Gateway:
+    """What the HTTP routes call. One event loop, one outbox, one router."""
+
+    def __init__(
+        self,
+        config: FlywheelConfig,
+        *,
+        store: Store,
+        engines: EngineClient,
+        outbox: Outbox,
+        feedback_key: bytes,
+        keys: ApiKeys,
+    ) -> None:
+        settings = config.gateway
+        self.config, self.keys, self.outbox = config, keys, outbox
+        cache = config.home_path() / "routing" / f"{config.flow}.json"
+        self.router = Router(store, config.flow, engines, cache=cache, poll_s=settings.routing_poll_s)
+        self.mirror = Mirror(engines, self.router, outbox, settings)
+        self.tokens = FeedbackTokens(
+            feedback_key, flow=config.flow, tenant=config.tenant, days=settings.feedback_token_days
+        )
+        self._answering = Answering(
+            engines=engines,
+            router=self.router,
+            outbox=outbox,
+            mirror=self.mirror,
+            tokens=self.tokens,
+            tenant=config.tenant,
+            config_hash=config_hash(config),
+            timeout_s=config.engine.request_timeout_s,
+        )
+        self._active = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Look at the routing once and begin to poll and to mirror."""
+        await self.router.step()
+        self._tasks = [asyncio.create_task(_background(work)) for work in (self.router.run(), self.mirror.run())]
+
+    async def stop(self) -> None:
+        """Finish what is being recorded, then close the outbox; the shipper takes over what is in it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._answering.background, return_exceptions=True)
+        await asyncio.to_thread(self.outbox.close)
+
+    def check(self) -> None:
+        """Raise when a background loop ended: the replica must be replaced."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                raise RuntimeError(f"a background loop of the gateway ended: {task.exception()!r}")
+
+    def admit(self, flow: str | None) -> None:
+        """Refuse what this gateway cannot take now.
+
+        Raises:
+            ApiProblem: 404 for another flow, 429 when full.
+        """
+        if flow and flow != self.config.flow:
+            raise ApiProblem(
+                404,
+                f"this gateway serves the flow '{self.config.flow}', not '{flow[:64]}'",
+                "invalid_request_error",
+                code="flow_not_found",
+            )
+        if self._active >= self.config.gateway.max_ongoing_requests:
+            metrics.REQUESTS.labels("too_many").inc()
+            raise ApiProblem(
+                429, "too many requests at once; try again", "rate_limit_error", code="queue_full", retry_after=1
+            )
+
+    def begin(self) -> None:
+        """One more chat is being answered."""
+        self._active += 1
+
+    def finish(self) -> None:
+        """One chat less."""
+        self._active -= 1
+
+    def asked(self, body: dict[str, Any], headers: Any) -> Asked:
+        """See ``asked.read_chat``."""
+        return read_chat(body, headers, default_max_tokens=self.config.gateway.default_max_tokens)
+
+    async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
+        """Answer with the live model; a ``Stream`` when it was asked for one."""
+        routing = self.router.live()
+        check_model(asked.model, routing)
+        return await (streamed if asked.stream else whole)(self._answering, asked, routing)
+
+    def models(self) -> list[str]:
+        """Names that ``model`` may have."""
+        return accepted_names(self.router.policy) if self.router.policy else [self.config.flow]
+
+    async def feedback(self, body: dict[str, Any]) -> str:
+        """Record one reaction; its id, once it is durable."""
+        sent = reactions.read_feedback(body)
+        self.tokens.check(sent.feedback_token, sent.inference_id)
+        row = reactions.feedback_row(sent, flow=self.config.flow, tenant=self.config.tenant)
+        await self._store([row])
+        metrics.FEEDBACK.labels(row.kind).inc()
+        return row.feedback_id
+
+    async def consent(self, body: dict[str, Any]) -> int:
+        """Record a statement; the number of purposes it was about, once it is durable."""
+        rows = reactions.consent_rows(reactions.read_consent_body(body))
+        await self._store(rows)
+        return len(rows)
+
+    async def _store(self, rows: Sequence[Feedback | Consent]) -> None:
+        try:
+            events = [to_event(row, flow=self.config.flow, tenant=self.config.tenant) for row in rows]
+            await self.outbox.append(events)
+        except CaptureError as error:
+            raise unavailable(str(error), "not_recorded") from error
+
+
+def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
+    """A gateway over the lake and the engines of this cluster."""
+    from flywheel.gateway.engine_client import ServeEngines
+    from flywheel.lake.keys import Keyring
+    from flywheel.lake.store import ObjectStore
+
+    return Gateway(
+        config,
+        store=ObjectStore(config.lake_uri(), config.lake.storage_options),
+        engines=ServeEngines(),
+        outbox=Outbox.open(outbox_folder(config), group_commit_ms=config.gateway.group_commit_ms),
+        feedback_key=Keyring(config.home_path()).feedback_key(),
+        keys=keys,
+    )
+
+
+async def _background(work: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await work

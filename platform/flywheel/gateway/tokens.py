@@ -1,0 +1,48 @@
+"""The feedback token: proof that this gateway gave the rated answer, for this flow and tenant.
+
+Signed with a key derived for this purpose only, so an unknown or foreign inference cannot be rated and no
+table has to be read before a feedback is accepted. It holds no personal data: clients and proxies log it.
+"""
+
+from __future__ import annotations
+
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from flywheel.gateway.problems import ApiProblem
+
+SALT = "flywheel-feedback-v1"
+DAY_S = 86_400
+
+
+class FeedbackTokens:
+    """Issues and checks tokens of one flow and tenant."""
+
+    def __init__(self, key: bytes, *, flow: str, tenant: str, days: int) -> None:
+        self._serializer = URLSafeTimedSerializer(key, salt=SALT)
+        self._flow, self._tenant, self._seconds = flow, tenant, days * DAY_S
+
+    def issue(self, inference_id: str) -> str:
+        """A token for an answer given now."""
+        token = self._serializer.dumps([inference_id, self._flow, self._tenant])
+        return token if isinstance(token, str) else token.decode()
+
+    def check(self, token: str | None, inference_id: str) -> None:
+        """Return when ``token`` was issued for this inference of this flow and tenant.
+
+        Raises:
+            ApiProblem: 401 without a token, 403 with one that is not valid here (any more).
+        """
+        if not token:
+            raise _refused(401, "feedback needs the feedback_token that came with the answer", "token_missing")
+        try:
+            signed = self._serializer.loads(token, max_age=self._seconds)
+        except SignatureExpired as error:
+            raise _refused(403, "the feedback_token is too old to rate this answer", "token_expired") from error
+        except BadSignature as error:
+            raise _refused(403, "the feedback_token is not one of this gateway's", "token_invalid") from error
+        if signed != [inference_id, self._flow, self._tenant]:
+            raise _refused(403, "the feedback_token belongs to another answer", "token_mismatch")
+
+
+def _refused(status: int, message: str, code: str) -> ApiProblem:
+    return ApiProblem(status, message, "authentication_error" if status == 401 else "permission_error", code=code)

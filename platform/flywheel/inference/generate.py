@@ -1,0 +1,159 @@
+"""Many answers from a running engine, for evaluation: batches over its Serve handle, order kept, errors per item.
+
+One Serve call carries a batch, because the hop costs as much as a short answer of a small model does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flywheel.errors import EngineError
+from flywheel.inference.engines import app_name
+from flywheel.records import Message
+
+T = TypeVar("T")
+CALLS_IN_FLIGHT = 2  # while one batch drains, the next one fills the engine
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer, or the reason why there is none."""
+
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    latency_ms: float | None
+    ttft_ms: float | None = None
+    error: str | None = None
+
+
+def generate(
+    version: str,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    max_tokens: int,
+    temperature: float = 0.0,
+    concurrency: int = 32,
+    timeout_s: float = 60,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Completion]:
+    """Answer every conversation with the running engine of ``version``.
+
+    Args:
+        version: its engine application must run.
+        conversations: what to answer; each ends with the user's turn.
+        max_tokens: longest answer, tokens.
+        temperature: 0 is greedy.
+        concurrency: requests in the engine at once.
+        timeout_s: seconds one item may take.
+        on_progress: called with the number of answers done so far.
+
+    Returns:
+        One ``Completion`` per conversation, in order. An item that failed has ``error`` set and an empty text.
+
+    Raises:
+        EngineError: there is no such engine.
+    """
+    bodies = [
+        {
+            "model": version,
+            "messages": [message.model_dump() for message in conversation],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+        }
+        for conversation in conversations
+    ]
+    return _run(_generate(_handle(version), bodies, concurrency, timeout_s, on_progress))
+
+
+async def _generate(
+    handle: Any,
+    bodies: list[dict[str, Any]],
+    concurrency: int,
+    timeout_s: float,
+    on_progress: Callable[[int], None] | None,
+) -> list[Completion]:
+    results: list[Completion | None] = [None] * len(bodies)
+    share = max(1, concurrency // CALLS_IN_FLIGHT)
+    starts = iter(range(0, len(bodies), 4 * share))
+    done = 0
+
+    async def drain() -> None:
+        nonlocal done
+        for start in starts:
+            part = bodies[start : start + 4 * share]
+            answers = await _call(handle, part, share, timeout_s)
+            results[start : start + len(part)] = map(completion, answers)
+            done += len(part)
+            if on_progress:
+                on_progress(done)
+
+    await asyncio.gather(*(drain() for _ in range(CALLS_IN_FLIGHT)))
+    return [result for result in results if result is not None]
+
+
+async def _call(handle: Any, part: list[dict[str, Any]], share: int, timeout_s: float) -> list[dict[str, Any]]:
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    limit = timeout_s * (len(part) / share + 1)
+    try:
+        return await asyncio.wait_for(_awaited(handle.generate.remote(part, share, timeout_s)), limit)
+    except TimeoutError:
+        reason = f"the engine did not answer within {limit:g} s"
+    except (RayError, RayServeException) as error:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return [{"error": {"message": reason}} for _ in part]
+
+
+async def _awaited(response: Any) -> Any:
+    return await response
+
+
+def completion(answer: dict[str, Any]) -> Completion:
+    """An OpenAI-shaped answer (or error) as a ``Completion``. Pure."""
+    latency = answer.get("latency_ms")
+    if "error" in answer:
+        return Completion("", "error", None, None, latency, error=str(answer["error"].get("message", "unknown error")))
+    choice, usage = answer["choices"][0], answer.get("usage") or {}
+    return Completion(
+        text=choice["message"].get("content") or "",
+        finish_reason=choice.get("finish_reason"),
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        latency_ms=latency,
+    )
+
+
+def _handle(version: str) -> Any:
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        return serve.get_app_handle(app_name(version))
+    except RayServeException as error:
+        raise EngineError(f"no engine of '{version}' is running; start it first (inference.engines.start)") from error
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end on a loop of its own, also when the caller already is in one."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:  # noqa: BLE001  (carried over to the calling thread and raised there)
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="flywheel-generate")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]

@@ -1,0 +1,194 @@
+"""The Serve deployment around one vLLM engine: the one file that knows ray.serve.llm's alpha API.
+
+Requests and answers are plain dicts in OpenAI's shape, so callers (gateway, evaluation) import neither vLLM
+nor torch. ``LLMServer`` is held, not inherited, for the same reason: the process that *deploys* an engine
+stays light, only the replica pays the imports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from flywheel.config import EngineConfig
+from flywheel.telemetry import apply_environment
+
+CALLBACK = "flywheel.inference.server.local_folder_callback"
+
+
+class EngineServer:
+    """One model version behind a Serve handle."""
+
+    async def __init__(self, version: str, folder: str, config: dict[str, Any]) -> None:
+        """Load the model and wait until it can answer.
+
+        Args:
+            version: served model name.
+            folder: weights, a local folder or an address that ray.serve.llm can download.
+            config: an ``EngineConfig`` as a dict.
+        """
+        self._version = version
+        settings = EngineConfig.model_validate(config)
+        _prepare_process(settings)
+        from ray.serve.llm.deployment import LLMServer
+
+        engine = _single_process_engine() if settings.num_gpus == 0 and settings.tensor_parallel_size == 1 else None
+        self._server = LLMServer.sync_init(llm_config(version, folder, settings), engine_cls=engine)
+        await self._server.start()
+
+    async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One whole answer: an OpenAI ``chat.completion`` dict, or ``{"error": {"message", "type", "code"}}``."""
+        answers = [answer async for answer in await self._server.chat(_request(body))]
+        return _as_dict(answers[-1] if answers else None)
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block."""
+        async for blocks in await self._server.chat(_request({**body, "stream": True})):
+            for block in blocks if isinstance(blocks, list) else [blocks]:
+                yield block if isinstance(block, str) else f"data: {_dump(_as_dict(block))}\n\n"
+
+    async def generate(self, bodies: list[dict[str, Any]], concurrency: int, timeout_s: float) -> list[dict[str, Any]]:
+        """Many answers in one call, in order: one Serve hop for a batch instead of one a request.
+
+        Returns:
+            Per body what ``chat`` returns plus ``latency_ms``; an item that failed or timed out holds ``error``.
+        """
+        gate = asyncio.Semaphore(concurrency)
+
+        async def one(body: dict[str, Any]) -> dict[str, Any]:
+            async with gate:
+                started = time.perf_counter()
+                try:
+                    answer = await asyncio.wait_for(self.chat(body), timeout_s)
+                except TimeoutError:
+                    answer = _error(f"no answer within {timeout_s:g} s", 504)
+                except Exception as error:  # noqa: BLE001  (one bad item must not fail its batch; it is returned)
+                    answer = _error(f"{type(error).__name__}: {error}", 500)
+                answer["latency_ms"] = (time.perf_counter() - started) * 1e3
+                return answer
+
+        return list(await asyncio.gather(*map(one, bodies)))
+
+    async def ping(self) -> str:
+        """The version, once the engine can answer."""
+        return self._version
+
+    async def check_health(self) -> None:
+        """Called by Serve; raises when the engine process is dead, so that the replica is replaced."""
+        await self._server.check_health()
+
+
+def llm_config(version: str, folder: str, config: EngineConfig) -> Any:
+    """The ``ray.serve.llm.LLMConfig`` of one model version."""
+    from ray.serve.llm import LLMConfig
+
+    kwargs: dict[str, Any] = {
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        # The profiling run at start-up pushes this many tokens through; the default of 2,048 costs seconds on CPU.
+        "max_num_batched_tokens": max(config.max_model_len, 512 if config.num_gpus == 0 else 2048),
+        "dtype": config.dtype,
+        "enforce_eager": config.enforce_eager,
+        "generation_config": "vllm",  # sampling defaults come from requests, not from files in the model folder
+        "disable_log_stats": True,
+        "tensor_parallel_size": config.tensor_parallel_size,
+    }
+    options: dict[str, Any] = {}
+    if config.num_gpus == 0:
+        kwargs["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
+        options["placement_group_config"] = {"bundles": bundles(config)}
+    else:
+        options["accelerator_type"] = config.accelerator_type
+        options["placement_group_config"] = {"bundles": _gpu_bundles(config)}
+        if config.num_gpus < config.tensor_parallel_size:
+            kwargs["gpu_memory_utilization"] = 0.9 * config.num_gpus / config.tensor_parallel_size
+    if "://" not in folder:
+        options["callback_config"] = {"callback_class": CALLBACK}
+    return LLMConfig(
+        model_loading_config={"model_id": version, "model_source": folder},
+        engine_kwargs=kwargs,
+        experimental_configs={"stream_batching_interval_ms": 0},
+        log_engine_metrics=False,
+        **options,
+    )
+
+
+def bundles(config: EngineConfig) -> list[dict[str, float]]:
+    """Placement group of one engine: the replica rides in the first bundle, each worker has its GPU in one."""
+    if config.num_gpus == 0:
+        return [{"CPU": config.num_cpus}]
+    first, *rest = _gpu_bundles(config)
+    return [{"CPU": config.num_cpus, **first}, *rest]
+
+
+def _gpu_bundles(config: EngineConfig) -> list[dict[str, float]]:
+    bundle = {"GPU": config.num_gpus / config.tensor_parallel_size}
+    if config.accelerator_type:
+        bundle[f"accelerator_type:{config.accelerator_type}"] = 0.001
+    return [dict(bundle) for _ in range(config.tensor_parallel_size)]
+
+
+def local_folder_callback(**kwargs: Any) -> Any:
+    """A ray.serve.llm callback that skips its download task: a local folder needs none.
+
+    That task would import vLLM in one more worker process, which takes as long as loading a small model.
+    """
+    from ray.llm._internal.common.callbacks.base import CallbackBase
+
+    callback = CallbackBase(**kwargs)
+    callback.ctx.run_init_node = False
+    return callback
+
+
+def _single_process_engine() -> Any:
+    """The engine class for CPU: the worker lives in the engine process.
+
+    ray.serve.llm always asks for vLLM's multiprocess executor on CPU; that is one more process that imports
+    vLLM (8 s and 0.7 GiB on a small machine) for nothing when there is one worker.
+    """
+    from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
+
+    class SingleProcessEngine(VLLMEngine):
+        def _prepare_engine_config(self, callback_ctx: Any) -> Any:
+            args, frontend, config = super()._prepare_engine_config(callback_ctx)
+            config.parallel_config.distributed_executor_backend = "uni"
+            return args, frontend, config
+
+    return SingleProcessEngine
+
+
+def _prepare_process(config: EngineConfig) -> None:
+    """Environment of this replica and of the engine process it spawns; before vLLM and torch are imported."""
+    apply_environment()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")
+    if config.num_gpus == 0:
+        os.environ["OMP_NUM_THREADS"] = str(config.threads)
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # several engines share the cores: no pinning
+        # Lets the worker stay inside the engine process, see _single_process_engine.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+
+
+def _request(body: dict[str, Any]) -> Any:
+    from ray.serve.llm.openai_api_models import ChatCompletionRequest
+
+    return ChatCompletionRequest(**body)
+
+
+def _as_dict(answer: Any) -> dict[str, Any]:
+    if answer is None:
+        return _error("the engine ended without an answer", 500)
+    return answer if isinstance(answer, dict) else answer.model_dump(mode="json", exclude_none=True)
+
+
+def _error(message: str, code: int) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "engine_error", "code": code}}
+
+
+def _dump(value: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(value, separators=(",", ":"))
