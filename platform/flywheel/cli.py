@@ -148,8 +148,14 @@ def demo(
     from flywheel.demo.run import run_demo
 
     result = run_demo(config, set_ or [], sabotage=sabotage, keep=keep, progress=_progress(as_json))
-    if as_json:
-        _print_json(result)
+    _show_turn(result, as_json)
+    if not as_json:
+        from flywheel.operate.render import demo_summary
+
+        demo_summary(result, _console())
+    expected = "reject" if sabotage else "promote"
+    if result["decision"] != expected:
+        raise FlywheelError(f"The demo should have ended with '{expected}' and ended with '{result['decision']}'.")
 
 
 @app.command("import")

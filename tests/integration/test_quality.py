@@ -1,6 +1,7 @@
 """Build, reward training, scoring and curation over a real lake, Ray tasks and Ray Data."""
 
 import json
+import os
 import random
 import uuid
 from collections import Counter
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from flywheel.config.models import FilterConfig, FlywheelConfig, QualityConfig, RewardModelConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import lineage, read_manifest
@@ -93,7 +95,9 @@ def traffic() -> tuple[list[Inference], list[Feedback], dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def cluster():
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a bare init would write a token into the user's home
     import ray
+
     from flywheel.telemetry import apply_environment
 
     apply_environment()

@@ -107,7 +107,7 @@ class RewardModelConfig(Config):
     base: str | None = Field(default=None, description="model to start from; default: the live model")
     folds: int = Field(default=2, ge=2, description="cross-fitting: a row is scored by a model that never saw it")
     epochs: int = Field(default=4, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=8, ge=1, description="prompts in one step, each with all its answers")
     learning_rate: float = Field(default=1e-3, gt=0)
     negatives: int = Field(default=2, ge=0, description="answers to other prompts used as extra rejected ones")
     contrasts: int = Field(default=12, ge=0, description="scoring: answers to other prompts the target must beat")
@@ -122,13 +122,13 @@ class FilterConfig(Config):
     """Which candidates become training examples. The sweep's winner is a file of this type."""
 
     version: str = "default"
-    min_reward_margin: float = Field(default=0.0, description="correction: reward(correction) - reward(answer)")
+    min_reward_margin: float = Field(default=-2.0, description="correction: reward(correction) - reward(answer)")
     min_liked_reward: float = Field(default=0.0, description="liked answer: reward percentile in [0, 1]")
     min_preference: float = Field(
         default=0.0, ge=0, le=1, description="probability under the reward model that the target beats its contrasts"
     )
     min_agreement: float = Field(
-        default=0.0, ge=0, le=1, description="support for the target by a cross-fitted model of the other users' answers"
+        default=0.2, ge=0, le=1, description="support for the target by a cross-fitted model of other users' answers"
     )
     max_correction_distance: float = Field(
         default=1.0, ge=0, le=1, description="a correction further than this from the answer is something else"
@@ -146,7 +146,9 @@ class QualityConfig(Config):
     """Signals, reward model, duplicates, filters."""
 
     filter: FilterConfig = Field(default_factory=FilterConfig)
-    filter_file: Path | None = Field(default=None, description="a FilterConfig file, e.g. a sweep's winner; wins over filter")
+    filter_file: Path | None = Field(
+        default=None, description="a FilterConfig file, e.g. a sweep's winner; wins over filter"
+    )
     reward: RewardModelConfig = Field(default_factory=RewardModelConfig)
     failure_eval_share: float = Field(default=0.30, gt=0, lt=1, description="failures kept for evaluation")
     max_examples: int = Field(default=5_000, ge=1)
@@ -232,7 +234,9 @@ class FlywheelConfig(Config):
 
     flow: str = Field(default="triage", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     tenant: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
-    home: Path = Field(default=Path(".flywheel"), description="local state: outboxes, keys, logs; relative to the working folder")
+    home: Path = Field(
+        default=Path(".flywheel"), description="local state: outboxes, keys, logs; relative to the working folder"
+    )
     seed: int = 0
     lake: LakeConfig = Field(default_factory=LakeConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)

@@ -128,3 +128,27 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
         )
     console.print(turns)
     console.print(funnel_table(state["funnel"]))
+
+
+def demo_summary(result: dict[str, Any], console: Console) -> None:
+    """Where everything is after a demo, and what to try next."""
+    told = result["demo"]
+    before, after, surrogates = told["traffic"], told["fresh_traffic"], told["surrogates"]
+    lines = [
+        f"live traffic     {before['right']:.1%} answered right before, {after['right']:.1%} after "
+        f"({after['requests']} fresh requests to {after['model']})",
+        f"surrogates       accuracy {surrogates['accuracy']:.1%}, with raw text {surrogates['accuracy_raw']:.1%}: "
+        f"{100 * surrogates['difference']:+.1f} points on {surrogates['cases']} cases "
+        f"({surrogates['texts_changed']} texts differ)",
+        f"lake             {told['lake']}",
+        f"MLflow           mlflow ui --backend-store-uri {told['mlflow']}",
+        f"whole demo       {told['seconds'] / 60:.1f} minutes",
+        f"next             flywheel status --set home={told['home']}",
+    ]
+    if told["running"]:
+        lines.append(f"still running    {told['running']}; stop it with: flywheel down --set home={told['home']}")
+    elif result["decision"] == "promote":
+        lines.append("                 flywheel demo --sabotage   (the same with hostile feedback: the gate says no)")
+    console.print()
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)

@@ -59,7 +59,7 @@ def _serve(config: FlywheelConfig, path: Path, run: Path, stop: threading.Event)
         ray.init(address=config.cluster.address, namespace=cluster.NAMESPACE, log_to_driver=False)
         address = str(ray.get_runtime_context().gcs_address)
     else:
-        address = cluster.start_head(config)
+        address = cluster.start_head(config, dashboard_port=config.cluster.dashboard_port)
     say.write_text("deploying the gateway")
     deploy(path, config)
     host = "127.0.0.1" if config.gateway.host in {"0.0.0.0", "::"} else config.gateway.host

@@ -66,6 +66,13 @@ def check_port(host: str, port: int, what: str) -> None:
             ) from error
 
 
+def free_port() -> int:
+    """A loopback port that nothing listens on now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def check_disk(path: Path, need_mb: int = 500) -> None:
     """Raise ``EnvironmentProblem`` when the disk that holds ``path`` is nearly full."""
     probe = path
@@ -78,24 +85,24 @@ def check_disk(path: Path, need_mb: int = 500) -> None:
         )
 
 
-def start_head(config: FlywheelConfig) -> str:
+def start_head(config: FlywheelConfig, *, dashboard_port: int) -> str:
     """Start a Ray head node in this process's care (it ends with it); returns its address."""
     prepare_environment(config)  # Ray reads it when it is imported
     import ray
 
-    check_port("127.0.0.1", config.cluster.dashboard_port, "Ray's dashboard")
-    context = ray.init(
+    check_port("127.0.0.1", dashboard_port, "Ray's dashboard")
+    ray.init(
         address="local",
         num_cpus=int(config.cluster.num_cpus),
         object_store_memory=config.cluster.object_store_mb * 2**20,
         include_dashboard=True,
         dashboard_host="127.0.0.1",
-        dashboard_port=config.cluster.dashboard_port,
+        dashboard_port=dashboard_port,
         namespace=NAMESPACE,
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
-    return str(context.address_info["gcs_address"])
+    return str(ray.get_runtime_context().gcs_address)
 
 
 @contextlib.contextmanager
@@ -113,7 +120,7 @@ def connected(config: FlywheelConfig) -> Iterator[None]:
         ray.init(address=address, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False)
         check_lake_is_shared(config, len([node for node in ray.nodes() if node["Alive"]]))
     else:
-        start_head(config)
+        start_head(config, dashboard_port=free_port())  # nobody is told this one's address
     _quiet()
     try:
         yield

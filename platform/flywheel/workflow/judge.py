@@ -197,7 +197,7 @@ def _lineage(context: Context, done: dict[str, Artifact]) -> Lineage:
     searched: set[str] = set()
     if done["sweep"].get("manifest"):
         kind, _, identity = done["sweep"]["manifest"].partition("/")
-        searched = set(read_manifest(lake, kind, identity, flow=config.flow).data["labels"])
+        searched = set(read_manifest(lake, kind, identity, flow=config.flow).data["label_ids"])
     return Lineage(
         judged_by=frozenset(judged),
         used={

@@ -151,7 +151,7 @@ def _of_own(cases: list[EvalCase]) -> list[EvalCase]:
 
 
 def _count_labels(labels: list[Label]) -> dict[str, int]:
-    counts = dict.fromkeys(("tune", "audit", "gate"), 0)
+    counts: dict[str, int] = dict.fromkeys(("tune", "audit", "gate"), 0)
     for label in labels:
         counts[label.split] += 1
     return counts

@@ -133,6 +133,10 @@ def search(
     rows: TuneRows, start: FilterConfig, config: SweepConfig, *, seed: int
 ) -> list[tuple[float, int, FilterConfig]]:
     """Run the Tune trials; (value, trial, best configuration) of each."""
+    import os
+    import tempfile
+
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the newer reporter prints tables even at verbose=0
     import ray
     from ray import tune
 
@@ -142,8 +146,6 @@ def search(
         some_rows, some_start = ray.get(shared)
         value, best = study(some_rows, some_start, config, seed=seed * 1000 + params["trial"])
         return {"value": value, "filter": best.model_dump_json()}
-
-    import tempfile
 
     with tempfile.TemporaryDirectory(prefix="flywheel-sweep-") as folder:
         results = tune.Tuner(
@@ -227,7 +229,7 @@ def _manifest(
     result: SweepResult, rows: TuneRows, scored: ScoreResult, config: FlywheelConfig, code_version: str
 ) -> Manifest:
     data = {
-        "labels": rows.label_ids,
+        "label_ids": rows.label_ids,
         "inferences": rows.columns.ids,
         "signals": scored.version,
         **result.model_dump(mode="json", exclude={"manifest"}),

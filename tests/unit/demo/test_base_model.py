@@ -1,4 +1,5 @@
 import pytest
+
 from flywheel.demo import base_model
 from flywheel.demo.product import Generator
 

@@ -5,6 +5,8 @@ from string import Formatter
 
 import phonenumbers
 import pytest
+from stdnum import iban, luhn
+
 from flywheel.demo import fillers
 from flywheel.demo.product import (
     OLD_SUITE,
@@ -16,7 +18,6 @@ from flywheel.demo.product import (
     vocabulary,
     write_cases,
 )
-from stdnum import iban, luhn
 
 
 def test_the_same_seed_gives_the_same_tickets_and_another_seed_does_not():

@@ -1,4 +1,5 @@
 import pytest
+
 from flywheel.demo.product import Generator
 from flywheel.demo.reviewer import Reviewer, TruthBook
 

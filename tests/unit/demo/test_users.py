@@ -2,6 +2,7 @@ import json
 from collections import Counter
 
 import pytest
+
 from flywheel.demo.product import Generator, render
 from flywheel.demo.users import SABOTAGE_LEVEL, Population, hostile_answer
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from flywheel.quality.rows import Candidate
 from flywheel.records import Feedback, Inference, Message
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from flywheel.config.models import RewardModelConfig
 from flywheel.errors import ModelError
 from flywheel.quality.folds import make_folds

@@ -1,4 +1,5 @@
 import pytest
+
 from flywheel.quality.folds import make_folds
 from flywheel.quality.rows import Evidence
 from flywheel.quality.score import compare, usable

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from flywheel.errors import ModelError
 from flywheel.records import Example, Message
 from flywheel.training.examples import Dropped, encode, load_encoded, render, save_encoded

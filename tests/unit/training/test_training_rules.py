@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
+from torch.nn import functional
+
 from flywheel.config.models import TrainingConfig
 from flywheel.errors import ModelError, TrainingError
 from flywheel.records import Example, Message
@@ -17,8 +20,6 @@ from flywheel.training.objectives.sft import step_scale, weighted_loss_sum
 from flywheel.training.progress import Progress, Watcher, give_up, latest
 from flywheel.training.result import EXPORT_FILE, Job, TrainResult, fingerprint
 from flywheel.training.schedule import learning_rate
-from safetensors.numpy import save_file
-from torch.nn import functional
 
 DEFAULT = TrainingConfig()
 EXAMPLE = Example(

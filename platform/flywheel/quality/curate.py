@@ -1,0 +1,240 @@
+"""Step 4: verdicts, caps, near-duplicates and the replay share -> examples, a manifest and a funnel.
+
+A pure function of the candidates, their signals and the configuration: the same input gives the same
+dataset id. Every row that is not in the dataset is written beside it with its reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flywheel.config.loader import config_hash
+from flywheel.config.models import FilterConfig, FlywheelConfig
+from flywheel.errors import NotFoundInLakeError
+from flywheel.lake.keys import Keyring
+from flywheel.lake.manifests import Manifest, content_id, write_manifest
+from flywheel.lake.tables import Lake
+from flywheel.quality.build import BuildResult, ConsentRule, Snapshot, build
+from flywheel.quality.dedup import near_duplicates
+from flywheel.quality.filters import Columns, verdicts
+from flywheel.quality.reward import RewardModels, train_reward
+from flywheel.quality.rows import Candidate, Drop, Exclusions, Funnel
+from flywheel.quality.score import ScoreResult, SignalTable, read_signals, score
+from flywheel.records import Example, Record, utcnow
+from flywheel.telemetry import Progress, Silent
+from flywheel.text.hashing import stable_hash
+
+NOT_UNIQUE = frozenset({"duplicate", "near_duplicate", "conflicting_target"})
+
+
+class Dataset(Record):
+    """A named training set: the manifest holds the row ids, ``read_examples`` the rows."""
+
+    id: str
+    flow: str
+    examples: int
+    corrections: int
+    liked: int
+    funnel: Funnel
+    filter_version: str
+    drops_key: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows kept and dropped; together they are all the rows that came in."""
+
+    kept: list[Candidate]
+    drops: list[Drop]
+
+
+def curate(
+    lake: Lake,
+    config: FlywheelConfig,
+    keyring: Keyring,
+    *,
+    snapshot: Snapshot,
+    consented: ConsentRule,
+    excluded: Exclusions,
+    turn_id: str,
+    live_model: Path,
+    work: Path,
+    code_version: str = "unknown",
+    progress: Progress | None = None,
+) -> Dataset:
+    """All steps in a row, with the configured filter. A turn calls them one by one to persist each."""
+    built = build(lake, config, snapshot=snapshot, consented=consented, excluded=excluded, work=work, progress=progress)
+    base = Path(config.quality.reward.base or live_model)
+    models = train_reward(lake, config, built, base=base, code_version=code_version, progress=progress)
+    scored = score(lake, config, built, models, progress=progress)
+    return curate_rows(
+        lake, config, keyring, built, models=models, scored=scored, filter_config=config.quality.filter,
+        snapshot=snapshot, turn_id=turn_id, code_version=code_version, progress=progress,
+    )  # fmt: skip
+
+
+def curate_rows(
+    lake: Lake,
+    config: FlywheelConfig,
+    keyring: Keyring,
+    built: BuildResult,
+    *,
+    models: RewardModels,
+    scored: ScoreResult,
+    filter_config: FilterConfig,
+    snapshot: Snapshot,
+    turn_id: str,
+    code_version: str = "unknown",
+    parents: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Dataset:
+    """Decide with ``filter_config`` and write drops, examples and manifest, in that order.
+
+    ``parents`` are further manifests the dataset depends on, such as the sweep's ``filter/<id>``.
+    """
+    progress = progress or Silent()
+    progress.start("curation", f"filter {filter_config.version}")
+    signals = read_signals(lake, config, scored)
+    chosen = select(built.rows(), signals, filter_config, max_examples=config.quality.max_examples, seed=config.seed)
+    funnel = count(built, chosen)
+    examples = [to_example(row) for row in chosen.kept]
+    lineage = [*([f"reward/{models.id}"] if models.folds else []), *parents]
+    identity = content_id("dataset", config.flow, [example.example_id for example in examples],
+                          filter_config.model_dump(mode="json"), lineage, scored.version, funnel)  # fmt: skip
+    key = f"drops/{config.flow}/{identity}.jsonl"
+    drops = sorted(built.drops() + chosen.drops, key=lambda drop: drop.inference_id)
+    lake.store.put(key, "".join(f"{drop.model_dump_json()}\n" for drop in drops).encode())
+    lake.append("examples", examples, app=f"examples/{config.flow}/{identity}", version=1, flow=config.flow)
+    tables = [f"{table}@{version}" for table, version in sorted(snapshot.items()) if version is not None]
+    macs = [keyring.row_mac(lake.store, example.subject, example.example_id) for example in examples]
+    data = {
+        "rows": [[one.example_id, one.inference_ids, mac] for one, mac in zip(examples, macs, strict=True)],
+        "filter": filter_config.model_dump(mode="json"),
+        "reward": models.id if models.folds else None,
+        "signals": scored.version,
+        "snapshot": {table: version for table, version in sorted(snapshot.items()) if version is not None},
+        "funnel": funnel.model_dump(mode="json"),
+        "drops": key,
+        "first_turn": turn_id,
+    }
+    write_manifest(lake, Manifest(
+        kind="dataset", id=identity, flow=config.flow, created=utcnow(), parents=[*lineage, *tables],
+        code_version=code_version, config_hash=config_hash(config.quality), seed=config.seed, data=data,
+    ))  # fmt: skip
+    progress.finish(f"kept {funnel.kept:,} of {funnel.captured:,} captured")
+    origins = Counter(example.origin for example in examples)
+    return Dataset(
+        id=identity, flow=config.flow, examples=len(examples), corrections=origins["correction"],
+        liked=origins["liked"], funnel=funnel, filter_version=filter_config.version, drops_key=key,
+    )  # fmt: skip
+
+
+def select(
+    rows: Sequence[Candidate], signals: SignalTable, config: FilterConfig, *, max_examples: int, seed: int
+) -> Selection:
+    """Pure: hold-outs, filter, near-duplicates, one person's cap, replay share, total cap; in that order."""
+    held = [row for row in rows if row.held_out is not None]
+    drops = [Drop(inference_id=row.inference_id, reason="held_out", detail=row.held_out) for row in held]
+    kept = [row for row in rows if row.held_out is None]
+    reward = {row.inference_id: _reward(signals.get(row.inference_id, {})) for row in kept}
+    passed = verdicts(Columns.of(kept, signals), config)
+    drops += [verdict for verdict in passed if isinstance(verdict, Drop)]
+    kept = [row for row, verdict in zip(kept, passed, strict=True) if not isinstance(verdict, Drop)]
+    if not config.enabled:
+        return Selection(kept, drops)
+
+    def best(row: Candidate) -> tuple[float, int, str]:
+        return -reward[row.inference_id], stable_hash(str(seed), row.inference_id), row.inference_id
+
+    steps: list[Callable[[list[Candidate]], tuple[list[Candidate], list[Drop]]]] = [
+        lambda some: near_duplicates(some, threshold=config.near_duplicate_jaccard, reward=reward),
+        lambda some: _cap_people(some, config.max_per_subject, best),
+        lambda some: _replay(some, config.liked_per_correction, seed),
+        lambda some: _cap(some, max_examples, "over_max_examples", best),
+    ]
+    for step in steps:
+        kept, more = step(kept)
+        drops += more
+    return Selection(kept, drops)
+
+
+def count(built: BuildResult, chosen: Selection) -> Funnel:
+    """The funnel of the whole dataset: captured minus every drop is what was kept."""
+    reasons = Counter(built.dropped) + Counter(drop.reason for drop in chosen.drops)
+    repeated = sum(number for reason, number in reasons.items() if reason in NOT_UNIQUE)
+    return Funnel(
+        captured=built.captured,
+        consented=built.consented,
+        unique=built.consented - repeated,
+        kept=len(chosen.kept),
+        dropped=dict(sorted(reasons.items())),
+    )
+
+
+def to_example(row: Candidate) -> Example:
+    """A training row; its id is its content, so the same row in two datasets is the same example."""
+    rejected = row.answer if row.origin == "correction" else None
+    return Example(
+        example_id=content_id("ex", row.flow, row.inference_id, row.target, row.origin),
+        flow=row.flow, messages=row.messages, target=row.target,
+        chosen=row.target if rejected is not None else None, rejected=rejected,
+        inference_ids=[row.inference_id], subject=row.subject, origin=row.origin,
+    )  # fmt: skip
+
+
+def read_examples(lake: Lake, manifest: Manifest) -> list[Example]:
+    """The examples of a dataset, in the manifest's order.
+
+    Raises:
+        NotFoundInLakeError: rows of the dataset were erased or their table is not complete.
+    """
+    wanted = [row[0] for row in manifest.data["rows"]]
+    known = set(wanted)
+    found = {
+        row.example_id: row for row in lake.records("examples", Example, flow=manifest.flow) if row.example_id in known
+    }
+    if len(found) < len(known):
+        raise NotFoundInLakeError(
+            f"{len(known) - len(found)} of {len(known)} examples of {manifest.id} are gone; curate a new dataset."
+        )
+    return [found[example_id] for example_id in wanted]
+
+
+def _reward(signals: Mapping[str, float | None]) -> float:
+    """One number to rank rows by: mean of preference and agreement, 0 where neither was measured."""
+    values = [value for name in ("preference", "agreement") if (value := signals.get(name)) is not None]
+    return sum(values) / len(values) if values else 0.0
+
+
+def _cap_people(
+    rows: list[Candidate], most: int, best: Callable[[Candidate], object]
+) -> tuple[list[Candidate], list[Drop]]:
+    people: dict[str, list[Candidate]] = defaultdict(list)
+    for row in rows:
+        people[row.rater].append(row)
+    drops = [drop for own in people.values() for drop in _cap(own, most, "over_subject_cap", best)[1]]
+    gone = {drop.inference_id for drop in drops}
+    return [row for row in rows if row.inference_id not in gone], drops
+
+
+def _replay(rows: list[Candidate], share: float, seed: int) -> tuple[list[Candidate], list[Drop]]:
+    """Liked rows beyond ``share`` per correction leave, drawn by hash: replay should look like traffic."""
+    corrections = sum(row.origin == "correction" for row in rows)
+    if corrections == 0:
+        return rows, []
+    liked = [row for row in rows if row.origin == "liked"]
+    _, drops = _cap(liked, round(share * corrections), "over_replay_share", lambda row: (
+        stable_hash(str(seed), "replay", row.inference_id), row.inference_id))  # fmt: skip
+    gone = {drop.inference_id for drop in drops}
+    return [row for row in rows if row.inference_id not in gone], drops
+
+
+def _cap(
+    rows: list[Candidate], most: int, reason: str, key: Callable[[Candidate], object]
+) -> tuple[list[Candidate], list[Drop]]:
+    stays = {row.inference_id for row in sorted(rows, key=key)[:most]}  # type: ignore[arg-type]
+    drops = [Drop(inference_id=row.inference_id, reason=reason) for row in rows if row.inference_id not in stays]
+    return [row for row in rows if row.inference_id in stays], drops

@@ -1,0 +1,106 @@
+"""Rows that move between the steps of this package, and the small functions that read their text."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from flywheel.records import Message, Record
+from flywheel.text.normalise import normalise
+
+TUNE = "label_tune"
+"""Hold-out reason of rows whose labels tune thresholds: they are scored, and never trained on."""
+
+
+class Evidence(Record):
+    """Everything users did with one answer, aggregated. Counts are events, times are milliseconds."""
+
+    up: int = 0
+    down: int = 0
+    rating: float | None = Field(default=None, description="mean of the raters' last ratings, 1 to 5")
+    copies: int = 0
+    clicks: int = 0
+    completions: int = 0
+    abandons: int = 0
+    reprompts: int = 0
+    dwell_ms: float | None = Field(default=None, description="longest dwell on the answer")
+
+
+class Candidate(Record):
+    """One possible training row. Produced by ``build``, consumed by reward training, scoring and curation."""
+
+    inference_id: str
+    flow: str
+    subject: str = Field(description="who asked")
+    rater: str = Field(description="who corrected or liked the answer")
+    ts: datetime
+    messages: list[Message]
+    answer: str = Field(description="the answer that was served")
+    target: str = Field(description="the correction, or the served answer where it was liked")
+    origin: Literal["correction", "liked"]
+    evidence: Evidence = Field(default_factory=Evidence)
+    held_out: str | None = Field(default=None, description="set: scored for tuning, never trained on")
+
+
+class Drop(Record):
+    """A row that will not be trained on, and why. Written beside the dataset so that it can be seen."""
+
+    inference_id: str
+    reason: str
+    detail: str | None = None
+
+
+class Keep(Record):
+    """A row that passed every rule."""
+
+    inference_id: str
+
+
+class Exclusions(Record):
+    """What training may not see, as the caller (labels, failures, evaluation) knows it; values are reasons."""
+
+    subjects: dict[str, str] = Field(default_factory=dict, description="subject -> reason, e.g. label_gate")
+    inference_ids: dict[str, str] = Field(default_factory=dict, description="inference id -> reason")
+    texts: list[str] = Field(default_factory=list, description="prompts of evaluation cases and labels")
+
+    def reason(self, inference_id: str, subject: str) -> str | None:
+        """Why this row is held out, or None. A subject's reason wins over a row's."""
+        return self.subjects.get(subject) or self.inference_ids.get(inference_id)
+
+
+class Funnel(Record):
+    """captured >= consented >= unique >= kept, and captured - kept = the sum of all drops."""
+
+    captured: int
+    consented: int
+    unique: int
+    kept: int
+    dropped: dict[str, int]
+
+
+def prompt_text(messages: list[Message]) -> str:
+    """What the user said, all turns; system messages are the same for everyone and left out."""
+    return "\n".join(message.content for message in messages if message.role != "system")
+
+
+def parse_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that ``text`` is, or None."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def answer_key(text: str) -> str:
+    """Identity of an answer: JSON by value (key order and spacing do not count), else normalised text."""
+    value = parse_object(text)
+    return json.dumps(value, sort_keys=True) if value is not None else normalise(text)
+
+
+def same_answer(left: str, right: str) -> bool:
+    """Whether two answers say the same."""
+    return answer_key(left) == answer_key(right)

@@ -1,0 +1,47 @@
+"""What signals read: one row with what was computed for it, and summaries over all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flywheel.quality.rows import Candidate
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A candidate with its heavy measurements; None where there is no reward model or no closed vocabulary."""
+
+    row: Candidate
+    margin: float | None = None
+    preference: float | None = None
+    advantage: float | None = None
+    wins: float | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Forms:
+    """How good answers look: the usual shape, and the values that more than one person gave."""
+
+    shape: tuple[str, ...] | None
+    values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RaterSums:
+    """Summed support for a rater's rows, and how many there are."""
+
+    support: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """Summaries over all rows; small, so that every worker can hold it."""
+
+    forms: Forms = field(default_factory=lambda: Forms(None))
+    raters: Mapping[str, RaterSums] = field(default_factory=dict)
+    mean_support: float = 0.5
+    liked_advantages: Sequence[float] = ()
+    dwell_per_char_ms: float | None = None
