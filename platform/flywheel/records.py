@@ -67,7 +67,7 @@ class Inference(Record):
     session_id: str | None = None
     parent_id: str | None = Field(default=None, description="the inference this one re-prompts or continues")
     subject: str = Field(description="keyed pseudonym of the user (raw user id before ingestion)")
-    consent: list[Purpose] = Field(default_factory=list, description="purposes stated with the request")
+    consent: list[Purpose] = Field(default_factory=list[Purpose], description="purposes stated with the request")
     traffic_kind: TrafficKind = "live"
     model_version: str
     policy_version: int = Field(default=0, description="number of the routing object in force")
@@ -113,7 +113,7 @@ class Feedback(Record):
     kind: FeedbackKind
     value: float | None = Field(default=None, description="thumbs -1/+1, rating 1-5, dwell in milliseconds")
     text: str | None = Field(default=None, description="correction or comment")
-    items: list[RankedItem] = Field(default_factory=list)
+    items: list[RankedItem] = Field(default_factory=list[RankedItem])
     source: FeedbackSource = "explicit"
     schema_version: int = SCHEMA_VERSION
 
@@ -257,5 +257,5 @@ class Decision(Record):
     live: str | None
     routing_n: int | None = None
     actor: str = "flywheel"
-    reasons: list[Reason] = Field(default_factory=list)
+    reasons: list[Reason] = Field(default_factory=list[Reason])
     text: str = ""

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from uuid6 import uuid7
+
 from flywheel.capture.events import to_event
 from flywheel.capture.ingest import Ingester, ingest_all
 from flywheel.capture.outbox import Outbox, outbox_folder
@@ -12,7 +14,6 @@ from flywheel.config.models import CaptureConfig, LakeConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import open_lake
 from flywheel.records import Inference, Message, utcnow
-from uuid6 import uuid7
 
 
 def inference() -> Inference:

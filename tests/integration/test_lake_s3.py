@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from flywheel.errors import LakeError, NotFoundInLakeError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, lineage, list_manifests, read_manifest, write_manifest

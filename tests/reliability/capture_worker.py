@@ -6,6 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
+from uuid6 import uuid7
+
 from flywheel.capture.events import to_event
 from flywheel.capture.ingest import Ingester
 from flywheel.capture.outbox import Outbox, outbox_folder
@@ -16,7 +18,6 @@ from flywheel.errors import BusyError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import open_lake
 from flywheel.records import Feedback, Inference, Message, feedback_id, utcnow
-from uuid6 import uuid7
 
 CAPTURE = CaptureConfig(segment_rows=40, batch_segments=3)
 

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from flywheel.capture.ingest import ingest_all, read_totals
 from flywheel.capture.outbox import outbox_folder
 from flywheel.capture.ship import ship_once

@@ -30,8 +30,8 @@ TYPO_RATE = 0.02
 """Chance of a typo in a word of five letters or more."""
 PRETRAINING_SCRAMBLE = 0.8
 """Most that is scrambled of a template in a pretraining message."""
-BARE_SHARE = 0.4
-"""Share of pretraining messages without any words but the vocabulary: short, and quick to learn from."""
+CLEAN_SHARE = 0.4
+"""Share of pretraining messages that are not scrambled at all."""
 
 
 @cache
@@ -184,8 +184,8 @@ def _compose(rng: random.Random, pick: Callable[[str], str], intent: str, produc
 
 
 def _scrambling(rng: random.Random, most: float) -> float:
-    """How much of one pretraining message is scrambled; BARE_SHARE of them keep nothing but the vocabulary."""
-    return 1.0 if rng.random() < BARE_SHARE else rng.random() * most
+    """How much of one pretraining message is scrambled; some messages stay as customers write them."""
+    return 0.0 if rng.random() < CLEAN_SHARE else rng.random() * most
 
 
 def _pick(rng: random.Random, frames: dict[str, list[str]], scramble: float, kind: str) -> str:
@@ -193,13 +193,8 @@ def _pick(rng: random.Random, frames: dict[str, list[str]], scramble: float, kin
     words = rng.choice(frames[kind]).split(" ")
     if not scramble:
         return " ".join(words)
-    made_up = _made_up if scramble < 1 else _nothing
-    kept = [word if "{" in word or rng.random() >= scramble else made_up(rng) for word in words]
+    kept = [word if "{" in word or rng.random() >= scramble else _made_up(rng) for word in words]
     return " ".join(word for word in kept if word)
-
-
-def _nothing(_: random.Random) -> str:
-    return ""
 
 
 def _made_up(rng: random.Random) -> str:

@@ -164,9 +164,10 @@ def _wait_for_capture(lake: Lake, config: FlywheelConfig, report: TrafficReport,
         if rows >= report.sent and events >= report.reactions:
             break
         if seconds > INGEST_TIMEOUT_S:
+            log = config.home_path() / "run" / "supervisor.log"
             raise CaptureError(
                 f"After {seconds:.0f} s only {rows:,} of {report.sent:,} answers and {events:,} of "
-                f"{report.reactions:,} reactions are in the lake; look into {config.home_path() / 'run' / 'supervisor.log'}."
+                f"{report.reactions:,} reactions are in the lake; look into {log}."
             )
         time.sleep(0.5)
     progress.finish(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from uuid6 import uuid7
+
 from flywheel.capture.events import Event, to_event
 from flywheel.capture.ingest import Ingester, IngestReport, ingest_all
 from flywheel.capture.outbox import Outbox, outbox_folder
@@ -15,7 +17,6 @@ from flywheel.config import CaptureConfig, FlywheelConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.records import Consent, Feedback, Inference, Message, ShadowPair, feedback_id, utcnow
-from uuid6 import uuid7
 
 
 class Pipeline:

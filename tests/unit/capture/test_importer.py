@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
+
 from flywheel.capture import importer
 from flywheel.capture.importer import import_cases, import_interactions, uuid7_of
 from flywheel.errors import InputError, UsageError

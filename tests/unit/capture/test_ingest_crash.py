@@ -4,6 +4,7 @@ import random
 from collections import Counter
 
 import pytest
+
 from flywheel.capture.ingest import Ingester, read_totals
 from flywheel.capture.ship import ship_once
 from flywheel.lake.store import ObjectStore

@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 
 import pytest
+
 from flywheel.capture.outbox import Outbox, connect, try_lock
 from flywheel.errors import CaptureError
 

@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+
 from flywheel.capture.service import IngesterLoop, Loop, ShipperLoop, flush
 from flywheel.errors import CaptureError
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+
 from flywheel.capture import landing
 from flywheel.capture.events import to_event
 from flywheel.capture.outbox import Outbox

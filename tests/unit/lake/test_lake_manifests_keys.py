@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from flywheel.errors import ConfigError, EnvironmentProblem, NotFoundInLakeError
 from flywheel.lake.keys import MASTER_ENV, Keyring
 from flywheel.lake.manifests import Manifest, content_id, lineage, list_manifests, read_manifest, write_manifest

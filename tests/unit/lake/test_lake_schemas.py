@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pytest
+
 from flywheel import records
 from flywheel.errors import LakeError
 from flywheel.lake.codec import arrow_schema, codecs

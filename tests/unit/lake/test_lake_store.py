@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from deltalake.exceptions import DeltaError
+from obstore.exceptions import GenericError, PermissionDeniedError
+
 from flywheel.errors import LakeError, NotFoundInLakeError
 from flywheel.lake.problems import explain
 from flywheel.lake.store import ObjectStore, resolve_uri, storage_options
-from obstore.exceptions import GenericError, PermissionDeniedError
 
 
 @pytest.fixture

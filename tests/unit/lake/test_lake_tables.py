@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Field, Schema
+
 from flywheel.config import FlywheelConfig
 from flywheel.errors import LakeError
 from flywheel.lake.commits import TableAddress
@@ -184,6 +185,7 @@ def test_names_that_do_not_exist_are_errors_that_name_the_known_ones(lake: Lake)
 
 def test_a_lost_answer_to_our_own_commit_is_still_ours(lake: Lake, monkeypatch: pytest.MonkeyPatch):
     from deltalake.exceptions import CommitFailedError
+
     from flywheel.lake import commits
 
     real, calls = commits._commit, []
