@@ -81,7 +81,7 @@ def split(
     *,
     labels: int = 20,
     old: int = 12,
-    tune_share: float = 0.40,
+    tune_share: float = 0.25,
     old_suite_share: float = 0.25,
     random_cases: int = 620,
 ) -> Splits:

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning with DeepSpeed under Ray Train: examples in, a safetensors model folder out."""

@@ -1,0 +1,171 @@
+"""Fine-tune a model folder on examples: the driver's side of a Ray Train run.
+
+The call is repeatable. A finished run is returned from its completion marker, an interrupted one goes on
+from its last checkpoint (also from another driver), a changed one starts anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flywheel.config.models import TrainingConfig
+from flywheel.errors import EnvironmentProblem, TrainingError, UsageError
+from flywheel.inference.models import check_model_folder
+from flywheel.records import Example
+from flywheel.training.examples import Dropped, Encoded, encode, save_encoded
+from flywheel.training.export import count_parameters, finished, publish
+from flywheel.training.failures import agreed_failure, explain
+from flywheel.training.progress import Watcher
+from flywheel.training.result import EXPORT_FILE, Export, Job, TrainResult, fingerprint
+
+POLL_S = "0.5"
+"""How often Ray Train looks at its workers; its own 2 s are dead time at the end of a short run."""
+START_ATTEMPTS = 5
+"""Times Ray Train may wait (a minute each) for the workers' resources before the run is called off."""
+
+
+def finetune(
+    config: TrainingConfig,
+    *,
+    base: Path,
+    examples: Sequence[Example],
+    out: Path,
+    storage: Path,
+    run_name: str,
+    seed: int,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> TrainResult:
+    """Train ``base`` on ``examples`` and leave a servable model folder in ``out``.
+
+    Pretraining is the same call: a base with random weights and ``prompt_loss_weight=1``.
+
+    Args:
+        config: settings; ``num_workers`` ranks of ``cpus_per_worker`` (fractions are fine).
+        base: model folder (safetensors, tokenizer, chat template), readable by every worker.
+        examples: what to learn; those that do not fit ``max_length`` are dropped and reported.
+        out: made at the end, in one rename, complete with tokenizer, chat template and completion marker.
+        storage: folder shared by all workers, for checkpoints; a run's part of it is removed at the end.
+        run_name: the same name with the same inputs resumes.
+        seed: of the data order and of every random number.
+        on_progress: called from a background thread, a few times a second at the most, with
+            ``{"step", "steps", "epoch", "loss", "tokens_per_s", "eta_s"}``.
+
+    Raises:
+        ModelError: the base cannot be trained.
+        TrainingError: no examples, a loss that is not finite, or workers that failed too often.
+        EnvironmentProblem: the cluster cannot hold the workers.
+        UsageError: Ray is not connected.
+    """
+    started = time.monotonic()
+    base, out, storage = base.resolve(), out.resolve(), storage.resolve()
+    check_model_folder(base)
+    if not examples:
+        raise TrainingError("there are no examples to train on; collect more feedback or loosen the filter")
+    mark = fingerprint(config, base, examples, seed)
+    if done := finished(out, mark):
+        return done
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run_name)}-{mark}"
+    encoded, dropped, pad_id = _encode(config, base, examples)
+    job = Job(
+        config=config,
+        base=base,
+        folder=storage / name / "flywheel",
+        seed=seed,
+        pad_id=pad_id,
+        parameters=count_parameters(base),
+    )
+    if not job.export.exists():
+        save_encoded(encoded, job.data)
+        _fit(job, storage, name, on_progress)
+    summary = Export.model_validate_json((job.export / EXPORT_FILE).read_text())
+    result = TrainResult(
+        out=out,
+        steps=len(summary.losses),
+        epochs=config.epochs,
+        tokens=summary.tokens,
+        examples=len(encoded),
+        dropped_too_long=sum(item.reason == "too_long" for item in dropped),
+        dropped={item.example_id: item.reason for item in dropped},
+        first_loss=summary.losses[0],
+        last_loss=summary.losses[-1],
+        losses=summary.losses,
+        seconds=time.monotonic() - started,
+        fingerprint=mark,
+    )
+    publish(job.export, base, result)
+    shutil.rmtree(storage / name, ignore_errors=True)
+    return result
+
+
+def _encode(
+    config: TrainingConfig, base: Path, examples: Sequence[Example]
+) -> tuple[list[Encoded], list[Dropped], int]:
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    encoded, dropped = encode(
+        examples, tokenizer, max_length=config.max_length, prompt_loss_weight=config.prompt_loss_weight
+    )
+    if not encoded:
+        reasons = ", ".join(sorted({item.reason for item in dropped}))
+        raise TrainingError(
+            f"all {len(dropped)} examples were dropped ({reasons}); raise training.max_length (now {config.max_length})"
+        )
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return encoded, dropped, int(pad_id)
+
+
+def _fit(job: Job, storage: Path, name: str, on_progress: Callable[[dict[str, Any]], None] | None) -> None:
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train import TrainingFailedError as RayTrainingFailedError
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from flywheel.training.worker import train_loop
+
+    config = job.config
+    if not ray.is_initialized():
+        raise UsageError("training runs on a Ray cluster; call ray.init() before finetune()")
+    resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {})
+    _check_capacity(resources, config.num_workers, ray.cluster_resources())
+    job.failure.unlink(missing_ok=True)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config=job.model_dump(mode="json"),
+        torch_config=TorchConfig(backend="nccl" if config.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=config.num_workers, use_gpu=config.gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=config.max_failures, controller_failure_limit=START_ATTEMPTS),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    try:
+        with Watcher(job.progress, on_progress):
+            trainer.fit()
+    except RayTrainingFailedError as error:
+        raise TrainingError(explain(error, job.log)) from error
+    if reason := agreed_failure(job):
+        raise TrainingError(reason)
+    if not job.export.exists():
+        raise TrainingError(f"the workers ended without a model; look at {job.folder} and run the same call again")
+
+
+def _check_capacity(resources: dict[str, float], workers: int, cluster: Mapping[str, float]) -> None:
+    for kind, amount in resources.items():
+        if amount * workers > cluster.get(kind, 0.0):
+            raise EnvironmentProblem(
+                f"training wants {workers} workers with {amount:g} {kind} each and the cluster has "
+                f"{cluster.get(kind, 0.0):g} {kind}; lower training.num_workers or training.{kind.lower()}s_per_worker"
+            )
