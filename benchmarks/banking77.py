@@ -38,9 +38,10 @@ from flywheel.workflow.engines import serving
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "shared" / "data" / "banking77_train.jsonl.gz"
 ANSWER_TOKENS = 24
 
-TUNE: dict[str, Any] = {"epochs": 20, "micro_batch_size": 8, "learning_rate": 1e-3, "prompt_loss_weight": 0.2}
+TUNE: dict[str, Any] = {"epochs": 14, "micro_batch_size": 8, "learning_rate": 1.5e-3, "prompt_loss_weight": 0.5}
 TURN: dict[str, Any] = {
-    "training": {"epochs": 20, "micro_batch_size": 8, "learning_rate": 1e-3, "prompt_loss_weight": 0.2},
+    "training": {"epochs": 3, "micro_batch_size": 8, "learning_rate": 1e-3},
+    "quality": {"filter": {"liked_per_correction": 3.0}},
     "evaluation": {"max_tokens": ANSWER_TOKENS, "report_suites": []},
     "rollout": {"gate": {"require_shadow": False, "min_primary_cases": 600, "min_guard_cases": 300}},
 }

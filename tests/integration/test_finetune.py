@@ -2,15 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from flywheel.config.models import TrainingConfig
 from flywheel.errors import EnvironmentProblem, TrainingError
@@ -161,6 +163,17 @@ def test_zero_3_gathers_the_same_model(untouched, base, tmp_path):
     assert shapes == {name: array.shape for name, array in load_file(base / "model.safetensors").items()}
     assert result.losses[0] == pytest.approx(untouched[0].losses[0], rel=1e-5)  # the same first batch
     assert json.loads((result.out / "config.json").read_text())["vocab_size"] == shapes["lm_head.weight"][0]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_once(cluster, base, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(base, broken)
+    tensors = load_file(base / "model.safetensors")
+    tensors["lm_head.weight"] = np.full_like(tensors["lm_head.weight"], np.nan)
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match=r"loss became nan at step 1; lower training\.learning_rate"):
+        run(tmp_path, broken)
+    assert not (tmp_path / "out").exists()
 
 
 def test_errors_say_what_to_do(cluster, base, tmp_path):

@@ -46,8 +46,8 @@ PRETRAINING = TrainingConfig(
 """How the base is trained. Measured: see ``DESIGN.md``."""
 
 TURN = TrainingConfig(
-    epochs=8,
-    micro_batch_size=8,
+    epochs=6,
+    micro_batch_size=16,
     learning_rate=1e-3,
     warmup_ratio=0.1,
     weight_decay=0.01,

@@ -114,8 +114,8 @@ class Generator:
         rng = self._rng
         if rng.random() >= self._new_share:
             return rng.choice(intents("old")), rng.choice(products("old")), False
-        # Three in five new tickets bring a new intent, one in five a new product, one in five both.
-        kind = rng.choices(("intent", "product", "both"), (3, 1, 1))[0]
+        # Eight in ten new tickets bring a new intent, one in ten a new product, one in ten both.
+        kind = rng.choices(("intent", "product", "both"), (8, 1, 1))[0]
         intent = rng.choice(intents("old" if kind == "product" else "new"))
         product = rng.choice(products("old" if kind == "intent" else "new"))
         return intent, product, True

@@ -34,7 +34,7 @@ from flywheel.workflow.labelling import queue
 from flywheel.workflow.turn import run_turn
 
 REQUESTS = 4_000
-OLD_CASES = 1_200
+OLD_CASES = 2_400
 FRESH_REQUESTS = 120
 INGEST_TIMEOUT_S = 60
 

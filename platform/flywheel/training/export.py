@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flywheel.errors import ModelError, TrainingError
+from flywheel.training.failures import give_up
 from flywheel.training.result import EXPORT_FILE, Export, Job, TrainResult
 
 MARKER = "training.json"
@@ -30,7 +31,9 @@ def export(model: Any, job: Job, summary: Export, *, is_writer: bool) -> None:
     from torch import distributed
 
     weights = _gather(model, _base_dtype(job.base), keep=is_writer)
-    if is_writer:
+    if broken := [name for name, weight in weights.items() if not bool(weight.isfinite().all())]:
+        give_up(job, f"the trained weights are not finite ({broken[0]})")
+    elif is_writer:
         temporary = job.export.with_name(f"export-{uuid.uuid4().hex}")
         model.save_pretrained(temporary, state_dict=weights)
         (temporary / EXPORT_FILE).write_text(summary.model_dump_json())

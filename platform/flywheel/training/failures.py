@@ -44,12 +44,17 @@ def last_line(text: str, limit: int = 300) -> str:
     return (lines[-1] if lines else "no message").rstrip(".")[:limit]
 
 
+def give_up(job: Job, what: str) -> None:
+    """Leave the reason for a failure that another attempt would only repeat; for one rank to call."""
+    job.failure.write_text(json.dumps({"what": what}))
+
+
 def agreed_failure(job: Job) -> str | None:
     """Why all workers stopped together without an exception, if they did."""
     if not job.failure.exists():
         return None
-    found = json.loads(job.failure.read_text())
+    what = json.loads(job.failure.read_text())["what"]
     return (
-        f"the loss became {found['loss']} at step {found['step'] + 1}; lower training.learning_rate "
-        f"(now {job.config.learning_rate:g}) or look for broken examples; losses so far are in {job.progress}"
+        f"{what}; lower training.learning_rate (now {job.config.learning_rate:g}) or look for broken weights "
+        f"in {job.base}; the losses so far are in {job.progress}"
     )

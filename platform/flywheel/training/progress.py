@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -91,9 +90,3 @@ class Watcher:
         if line is not None and line != self._seen and self._callback:
             self._seen = line
             self._callback(line)
-
-
-def give_up(path: Path | None, step: int, loss: float) -> None:
-    """Leave the reason for a failure that another attempt would only repeat."""
-    if path is not None:
-        path.write_text(json.dumps({"step": step, "loss": str(loss), "ts": time.time()}))

@@ -15,8 +15,9 @@ from flywheel.training.checkpoint import State
 from flywheel.training.deepspeed import deepspeed_config
 from flywheel.training.examples import load_encoded
 from flywheel.training.export import export
+from flywheel.training.failures import give_up
 from flywheel.training.objectives.sft import step_scale, weighted_loss_sum
-from flywheel.training.progress import Progress, give_up
+from flywheel.training.progress import Progress
 from flywheel.training.result import Export, Job
 from flywheel.training.schedule import learning_rate
 
@@ -126,7 +127,8 @@ def _run(engine: Any, job: Job, schedule: Schedule, state: State, rank: int) -> 
         started = time.perf_counter()
         loss = _optimize(engine, job, schedule, step, rank)
         if not math.isfinite(loss):  # every rank has the same number, so all stop together
-            give_up(job.failure if rank == 0 else None, step.index, loss)
+            if rank == 0:
+                give_up(job, f"the loss became {loss} at step {step.index + 1}")
             break
         losses.append(loss)
         tokens += step.tokens

@@ -14,10 +14,10 @@ from flywheel.records import Example, Message
 from flywheel.training.checkpoint import reseed
 from flywheel.training.deepspeed import LARGEST_BUCKET, SMALLEST_BUCKET, deepspeed_config
 from flywheel.training.export import MARKER, count_parameters, finished, publish
-from flywheel.training.failures import agreed_failure, explain, first_cause
+from flywheel.training.failures import agreed_failure, explain, first_cause, give_up
 from flywheel.training.finetune import finetune
 from flywheel.training.objectives.sft import step_scale, weighted_loss_sum
-from flywheel.training.progress import Progress, Watcher, give_up, latest
+from flywheel.training.progress import Progress, Watcher, latest
 from flywheel.training.result import EXPORT_FILE, Job, TrainResult, fingerprint
 from flywheel.training.schedule import learning_rate
 
@@ -207,9 +207,7 @@ def test_the_reason_is_the_rank_that_failed_first(tmp_path):
 def test_a_loss_that_is_no_number_names_the_step_and_what_to_change(tmp_path, base):
     job = Job(config=TrainingConfig(), base=base, folder=tmp_path, seed=0, pad_id=0, parameters=1)
     assert agreed_failure(job) is None
-    give_up(None, 3, float("nan"))
-    assert agreed_failure(job) is None
-    give_up(job.failure, 3, float("nan"))
+    give_up(job, "the loss became nan at step 4")
     reason = agreed_failure(job)
     assert reason is not None
     assert "nan at step 4" in reason
