@@ -144,7 +144,7 @@ def test_a_killed_driver_resumes_to_the_same_bits(untouched, base, cluster, tmp_
         t.run(Path(sys.argv[3]), Path(sys.argv[4]), on_progress=die)
     """)
     arguments = [str(Path(__file__).parent), cluster[0], str(tmp_path), str(base)]
-    driver = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, timeout=120, check=False)
+    driver = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, timeout=400, check=False)
     assert driver.returncode == -signal.SIGKILL, driver.stderr.decode()[-2000:]
     assert not (tmp_path / "out").exists()
     lines = next((tmp_path / "storage").glob("*/flywheel/progress.jsonl"))
