@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 
 from flywheel.config import FlywheelConfig
@@ -13,22 +12,28 @@ from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
 from flywheel.workflow.cluster import read_up
 
-_one_at_a_time = threading.Lock()
-"""Building a Serve application is not safe in two threads at once (Ray registers modules globally meanwhile)."""
-
 
 @contextlib.contextmanager
-def serving(lake: Lake, config: FlywheelConfig, variant: Variant) -> Iterator[None]:
-    """Have the engine of ``variant`` running. One that was started for this and got no role is stopped again."""
-    ours = engines.running().get(engines.app_name(variant.version)) != "RUNNING"
-    with _one_at_a_time:
+def serving(lake: Lake, config: FlywheelConfig, *variants: Variant, wait: bool = True) -> Iterator[None]:
+    """Have these engines running. Those that were started for this and got no role are stopped again.
+
+    All are deployed here, one after another: building a Serve application is not safe while another thread talks
+    to Serve (Ray registers modules globally meanwhile). With ``wait=False`` the caller waits for each
+    (``engines.wait_ready``), in threads if it likes.
+    """
+    status = engines.running()
+    ours = [item for item in variants if status.get(engines.app_name(item.version)) != "RUNNING"]
+    for variant in variants:
         engines.start(variant.version, variant.folder, config.engine, wait=False)
     try:
-        engines.wait_ready(variant.version, config.engine.start_timeout_s)
+        if wait:
+            for variant in variants:
+                engines.wait_ready(variant.version, config.engine.start_timeout_s)
         yield
     finally:
-        if ours and not keeps(lake, config, variant.version):
-            engines.stop(variant.version)
+        for variant in ours:
+            if not keeps(lake, config, variant.version):
+                engines.stop(variant.version)
 
 
 def keeps(lake: Lake, config: FlywheelConfig, version: str) -> bool:

@@ -42,13 +42,13 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
             counts[variant.version], total[0] = count, 2 * of
             progress.update(sum(counts.values()), total[0], "cases")
 
-        with serving(lake, config, variant):
-            return evaluate_version(
-                lake, config, version=variant.version, suites=suites, seed=config.seed, on_progress=advance
-            )
+        engines.wait_ready(variant.version, config.engine.start_timeout_s)
+        return evaluate_version(
+            lake, config, version=variant.version, suites=suites, seed=config.seed, on_progress=advance
+        )
 
     # The live engine answers while the candidate's starts; then both share the machine.
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with serving(lake, config, live, candidate, wait=False), ThreadPoolExecutor(max_workers=2) as pool:
         before, after = pool.map(run, (live, candidate))
     comparison = compare(before.results, after.results, config.evaluation, seed=config.seed, suites=suites)
     return {
