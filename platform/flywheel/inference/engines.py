@@ -90,6 +90,8 @@ def _status(name: str) -> tuple[str, str]:
 def _deploy(version: str, folder: str, config: EngineConfig) -> None:
     from ray import serve
 
+    # Engines are reached through handles only: without a gateway nothing listens. A running Serve stays as it is.
+    serve.start(proxy_location="Disabled")
     app = application(version, folder, config)
     serve.run_many(
         [serve.RunTarget(app, name=app_name(version), route_prefix=None)],
