@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from importlib import resources
@@ -236,9 +235,3 @@ def _surrogates_against_raw(
         "accuracy_raw": accuracy_raw,
         "difference": accuracy - accuracy_raw,
     }
-
-
-def write_result(result: dict[str, Any], path: Path) -> None:
-    """Keep a demo's result as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, default=str))

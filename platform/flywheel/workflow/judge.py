@@ -145,9 +145,7 @@ def _suite_rows(comparison: Comparison) -> dict[str, Any]:
 def _decide(context: Context, done: dict[str, Artifact]) -> GateResult:
     stored = done["shadow"]["summary"]
     summary = ShadowSummary.model_validate(stored) if stored else None
-    if summary is None and context.config.rollout.gate.require_shadow:
-        # Skipped because it was rejected already: the shadow's conditions are then reported as not measured.
-        return decide(_gate_input(context, done, shadow=None), context.config.rollout.gate)
+    # Without a summary (rejected before the shadow) its conditions are reported as not measured.
     return decide(_gate_input(context, done, shadow=summary), context.config.rollout.gate)
 
 
