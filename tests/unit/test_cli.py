@@ -49,7 +49,7 @@ def test_status_of_nothing_as_json(tmp_path):
     [
         (["up"], "flywheel up --model"),
         (["rollback", "--reason", "x"], "no live model"),
-        (["evaluate", "--model", "nothing", "--suite", "random"], "neither a registered version nor a model folder"),
+        (["evaluate", "--model", "nothing", "--suite", "random"], "neither a registered version, nor a model folder"),
         (["turn"], "no live model"),
         (["import", "missing.jsonl"], "missing.jsonl"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Config(BaseModel):
@@ -166,6 +166,17 @@ class SweepConfig(Config):
     min_tune_labels: int = Field(default=40, ge=1)
 
 
+class LoraConfig(Config):
+    """Low-rank adapters (Hu et al. 2021) instead of full weights. They are merged into the model that is registered."""
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        default="all-linear", description="names of the layers that get an adapter, e.g. [q_proj, v_proj]"
+    )
+
+
 class TrainingConfig(Config):
     """Supervised fine-tuning with DeepSpeed under Ray Train."""
 
@@ -186,6 +197,13 @@ class TrainingConfig(Config):
     max_failures: int = Field(default=2, ge=0, description="worker losses survived by resuming")
     gradient_clipping: float = Field(default=1.0, gt=0)
     prompt_loss_weight: float = Field(default=0.0, ge=0, le=1, description="0: learn from answers only")
+    lora: LoraConfig | None = Field(default=None, description="train adapters instead of full weights")
+
+    @model_validator(mode="after")
+    def _lora_needs_whole_weights(self) -> TrainingConfig:
+        if self.lora is not None and self.zero_stage == 3:
+            raise ValueError("lora merges whole weights, which zero_stage 3 splits; set zero_stage to 2 or less")
+        return self
 
 
 class EvaluationConfig(Config):

@@ -1,4 +1,4 @@
-"""The ``tiny`` base model: a Llama of about two million parameters, made on the spot from nothing.
+"""The ``tiny`` base model: a Llama of 0.77 million parameters, made on the spot from nothing.
 
 ``random_init`` writes an untrained model folder: byte-level BPE, chat template, random weights.
 ``build`` then trains it on the old intents and products with whatever trainer it is given, which in the
@@ -18,6 +18,7 @@ from flywheel.records import Example
 Trainer = Callable[[TrainingConfig, Path, Sequence[Example], Path], object]
 """Called as ``trainer(config, base_folder, examples, out_folder)``; must leave a model folder at ``out``."""
 
+TINY = "tiny"
 VOCABULARY_SIZE = 1_024
 HIDDEN = 128
 LAYERS = 3
@@ -33,6 +34,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 PRETRAINING_MESSAGES = 14_000
+TEACHING_MESSAGES = 800
+"""Old messages that a general model (``--model smollm2``) learns the product from."""
 
 PRETRAINING = TrainingConfig(
     epochs=1,

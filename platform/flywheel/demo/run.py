@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from flywheel.capture.importer import import_cases
 from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
 from flywheel.demo import base_model, product
-from flywheel.demo.models import first_model
+from flywheel.demo.models import first_model, taught, tiny
 from flywheel.demo.reviewer import ANNOTATOR, Reviewer, TruthBook
 from flywheel.demo.traffic import Background, TrafficReport, send
 from flywheel.demo.users import HOSTILE_SHARE, SABOTAGE_LEVEL, Population
@@ -27,25 +28,45 @@ from flywheel.review.labels import add_labels, make_label
 from flywheel.review.queue import QueueItem
 from flywheel.review.splits import label_split
 from flywheel.rollout import routing
+from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import connected
 from flywheel.workflow.labelling import queue
 from flywheel.workflow.turn import run_turn
 
-REQUESTS = 4_000
-OLD_CASES = 2_400
-FRESH_REQUESTS = 120
 INGEST_TIMEOUT_S = 60
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How much happens in the demo."""
+
+    requests: int
+    old_cases: int
+    fresh_requests: int
+
+
+SCALES = {base_model.TINY: Scale(requests=4_000, old_cases=2_400, fresh_requests=120)}
+GENERAL_SCALE = Scale(requests=2_000, old_cases=1_000, fresh_requests=60)
+"""A general model answers and learns a hundred times slower than tiny."""
+
+
 def run_demo(
-    config_path: Path | None, overrides: list[str], *, sabotage: bool, keep: bool, progress: Progress
+    config_path: Path | None,
+    overrides: list[str],
+    *,
+    model: str = base_model.TINY,
+    sabotage: bool,
+    keep: bool,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Run the demo in its own home (wiped first, but for built models).
 
     Args:
         config_path: a configuration instead of the demo's own.
         overrides: ``section.key=value``.
+        model: ``tiny``, or a general model (``smollm2``, a folder, a Hugging Face id) that is first taught the
+            product's old intents.
         sabotage: 40 % of the feedback is hostile and the filter is off.
         keep: leave everything running at the end.
         progress: told about every step.
@@ -54,17 +75,20 @@ def run_demo(
         The turn's result, plus ``demo``: traffic, labels, fidelity of surrogates, places, seconds.
     """
     started = time.monotonic()
-    config = demo_config(config_path, overrides, sabotage=sabotage)
+    config, scale = (
+        demo_config(config_path, overrides, model=model, sabotage=sabotage),
+        SCALES.get(model, GENERAL_SCALE),
+    )
     _clean(config)
     lake, book = open_lake(config), TruthBook()
     population = _population(config, sabotage=sabotage)
-    first = first_model(config, "tiny", progress)
+    config, first = _models(config, model, progress)
     progress.start("up")
     running = processes.up(config, model=first, progress=progress)
     try:
         progress.finish(f"{running.url} serves {running.live}")
-        _import_cases(lake, config, progress)
-        before = _traffic(running.url, population, book, progress)
+        _import_cases(lake, config, scale.old_cases, progress)
+        before = _traffic(running.url, population, book, scale.requests, progress)
         _wait_for_capture(lake, config, before, progress)
         labels = _label(lake, config, Reviewer(book, seed=config.seed), progress)
 
@@ -74,7 +98,7 @@ def run_demo(
 
         with Background(running.url, population, book, wanted=in_shadow) as traffic:
             result = run_turn(config, progress=progress)
-        after = _fresh_traffic(running.url, population, book, progress)
+        after = _fresh_traffic(running.url, population, book, scale.fresh_requests, progress)
         fidelity = _surrogates_against_raw(lake, config, result["live"], book, progress)
     finally:
         if not keep:
@@ -97,18 +121,32 @@ def run_demo(
     }
 
 
-def demo_config(path: Path | None, overrides: list[str], *, sabotage: bool) -> FlywheelConfig:
+def demo_config(
+    path: Path | None, overrides: list[str], *, model: str = base_model.TINY, sabotage: bool
+) -> FlywheelConfig:
     """The demo's configuration: the shipped one, or the user's, with overrides on top."""
     data = resources.files("flywheel.demo") / "data"
     names = data / "names.txt"
     given = parse_overrides(overrides)
     given.setdefault("privacy.names_file", str(names))
-    if path is None:
+    if path is None and model == base_model.TINY:
         turn = base_model.TURN.model_dump(mode="json", exclude_unset=True)
         given = {**{f"training.{key}": value for key, value in turn.items()}, **given}
     if sabotage:
         given["quality.filter.enabled"] = False
-    return load(FlywheelConfig, path or Path(str(data / "demo.yaml")), given)
+    shipped = "demo.yaml" if model == base_model.TINY else "demo-general.yaml"
+    return load(FlywheelConfig, path or Path(str(data / shipped)), given)
+
+
+def _models(config: FlywheelConfig, name: str, progress: Progress) -> tuple[FlywheelConfig, Variant]:
+    """The live model. Beside a general one, reward models start from tiny: there are many, and small ones do."""
+    if name == base_model.TINY:
+        return config, first_model(config, name, progress)
+    reward = config.quality.reward
+    if reward.base is None:
+        reward = reward.model_copy(update={"base": str(tiny(config, progress))})
+    config = config.model_copy(update={"quality": config.quality.model_copy(update={"reward": reward})})
+    return config, first_model(config, str(taught(config, name, progress)), progress)
 
 
 def _clean(config: FlywheelConfig) -> None:
@@ -133,19 +171,19 @@ def _population(config: FlywheelConfig, *, sabotage: bool) -> Population:
     return Population(config.seed + 7, hostile=hostile, templates_of=templates)
 
 
-def _import_cases(lake: Lake, config: FlywheelConfig, progress: Progress) -> None:
-    path = product.write_cases(config.home_path() / "old-intents.jsonl", OLD_CASES, seed=config.seed + 1)
+def _import_cases(lake: Lake, config: FlywheelConfig, count: int, progress: Progress) -> None:
+    path = product.write_cases(config.home_path() / "old-intents.jsonl", count, seed=config.seed + 1)
     import_cases(lake, config, path, progress=progress)
 
 
-def _traffic(url: str, population: Population, book: TruthBook, progress: Progress) -> TrafficReport:
+def _traffic(url: str, population: Population, book: TruthBook, count: int, progress: Progress) -> TrafficReport:
     progress.start("traffic", "users ask")
     report = send(
         url,
         population,
-        population.requests(REQUESTS),
+        population.requests(count),
         book,
-        on_progress=lambda so_far: progress.update(so_far.sent, REQUESTS, f"{so_far.reactions:,} reactions"),
+        on_progress=lambda so_far: progress.update(so_far.sent, count, f"{so_far.reactions:,} reactions"),
     )
     progress.finish(f"{report.sent:,} requests, {report.reactions:,} reactions; {report.accuracy:.1%} answered right")
     return report
@@ -204,9 +242,9 @@ def _review(lake: Lake, reviewer: Reviewer, items: list[QueueItem]) -> int:
     return add_labels(lake, labels)
 
 
-def _fresh_traffic(url: str, population: Population, book: TruthBook, progress: Progress) -> TrafficReport:
+def _fresh_traffic(url: str, population: Population, book: TruthBook, count: int, progress: Progress) -> TrafficReport:
     progress.start("live", "users ask again")
-    report = send(url, population, population.requests(FRESH_REQUESTS), book)
+    report = send(url, population, population.requests(count), book)
     progress.finish(f"{report.sent:,} fresh requests, {report.accuracy:.1%} answered right")
     return report
 

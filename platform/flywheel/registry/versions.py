@@ -23,9 +23,11 @@ import flywheel
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import ModelError, NotFoundInLakeError, UsageError
 from flywheel.inference.models import check_model_folder
+from flywheel.inference.packaged import PACKAGED
 from flywheel.lake.manifests import Manifest, content_id, list_manifests, read_manifest, write_manifest
 from flywheel.lake.tables import Lake
 from flywheel.records import Record
+from flywheel.registry.sources import find_folder
 from flywheel.registry.tracking import register_version, track
 
 KIND = "model"
@@ -123,13 +125,13 @@ def register(
 
 
 def resolve(lake: Lake, config: FlywheelConfig, name_or_path: str | Path) -> ModelVersion:
-    """A registered version by name, or a model folder by path, on this machine's disk.
+    """A registered version by name, or any model that ``sources.find_folder`` knows, on this machine's disk.
 
-    From ``s3://`` the files are fetched once into ``<home>/cache/models`` and checked against the manifest. A path
-    gets a version name made of its content, so that results of different models never mix.
+    From ``s3://`` the files are fetched once into ``<home>/cache/models`` and checked against the manifest. What is
+    not registered gets a version name made of its content, so that results of different models never mix.
 
     Raises:
-        UsageError: neither a version nor a folder; names the nearest version.
+        UsageError: no such version, package or folder; names the nearest version.
         ModelError: the folder cannot be served, or its files are not those that were registered.
     """
     name = str(name_or_path)
@@ -138,10 +140,9 @@ def resolve(lake: Lake, config: FlywheelConfig, name_or_path: str | Path) -> Mod
             return _located(lake, config, read_manifest(lake, KIND, name, flow=config.flow))
         except NotFoundInLakeError:
             pass
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
+    folder = find_folder(config, name)
+    if folder is None:
         raise UsageError(_unknown(name, [item.id for item in list_manifests(lake, KIND, config.flow)]))
-    folder = folder.resolve()
     check_model_folder(folder)
     digest = content_hash(folder)
     version = f"{config.flow}-path-{digest[:10]}"
@@ -230,4 +231,7 @@ def _unknown(name: str, known: Sequence[str]) -> str:
         hint = f"did you mean '{near[0]}'?"
     else:
         hint = f"known versions: {', '.join(known)}" if known else "no version is registered yet"
-    return f"'{name}' is neither a registered version nor a model folder ({os.sep}path/to/folder); {hint}"
+    return (
+        f"'{name}' is neither a registered version, nor a model folder ({os.sep}path/to/folder), nor a packaged model "
+        f"({', '.join(PACKAGED)}), nor a Hugging Face id (organisation/model); {hint}"
+    )

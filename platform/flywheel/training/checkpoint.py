@@ -36,7 +36,7 @@ def save(engine: Any, state: State, *, rank: int, metrics: dict[str, float]) -> 
     from torch import distributed
 
     with TemporaryDirectory(prefix="flywheel-checkpoint-") as folder:
-        engine.save_checkpoint(folder, tag=TAG)
+        engine.save_checkpoint(folder, tag=TAG, exclude_frozen_parameters=_has_frozen(engine))
         (Path(folder) / _state_file(rank)).write_text(state.model_dump_json())
         distributed.barrier()
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
@@ -60,7 +60,7 @@ def restore(engine: Any, *, rank: int, world_size: int) -> State:
                 f"checkpoint {folder} has no part of rank {rank}; remove the run's folder to start over"
             )
         state = State.model_validate_json(path.read_text())
-        loaded, _ = engine.load_checkpoint(folder, tag=TAG)
+        loaded, _ = engine.load_checkpoint(folder, tag=TAG, load_module_strict=not _has_frozen(engine))
     if loaded is None:
         raise TrainingError(f"checkpoint {folder} could not be read; remove the run's folder to start over")
     return state
@@ -74,6 +74,11 @@ def reseed(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(mixed)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)  # noqa: NPY002  (a model's code may use the global generator)
+
+
+def _has_frozen(engine: Any) -> bool:
+    """Adapters are trained and the rest comes from the base: a checkpoint need not repeat it."""
+    return any(not parameter.requires_grad for parameter in engine.module.parameters())
 
 
 def _state_file(rank: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flywheel.errors import ModelError, TrainingError
+from flywheel.training.adapters import merged
 from flywheel.training.failures import give_up
 from flywheel.training.result import EXPORT_FILE, Export, Job, TrainResult
 
@@ -30,6 +31,7 @@ def export(model: Any, job: Job, summary: Export, *, is_writer: bool) -> None:
     """
     from torch import distributed
 
+    model = merged(model)
     weights = _gather(model, _base_dtype(job.base), keep=is_writer)
     if broken := [name for name, weight in weights.items() if not bool(weight.isfinite().all())]:
         give_up(job, f"the trained weights are not finite ({broken[0]})")

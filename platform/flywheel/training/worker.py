@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from flywheel.training import checkpoint
+from flywheel.training.adapters import with_adapters
 from flywheel.training.batches import Batch, Layout, Schedule, Step
 from flywheel.training.checkpoint import State
 from flywheel.training.deepspeed import deepspeed_config
@@ -85,8 +86,9 @@ def build_engine(job: Job) -> Any:
     deepspeed.init_distributed(dist_backend="nccl" if job.config.gpus_per_worker > 0 else "gloo", verbose=False)
     model = _load_model(job, settings)
     model.train()
-    wide = [p for p in model.parameters() if len(getattr(p, "ds_shape", p.shape)) > 1]
-    narrow = [p for p in model.parameters() if len(getattr(p, "ds_shape", p.shape)) <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    wide = [p for p in trained if len(getattr(p, "ds_shape", p.shape)) > 1]
+    narrow = [p for p in trained if len(getattr(p, "ds_shape", p.shape)) <= 1]
     groups = [{"params": wide}, {"params": narrow, "weight_decay": 0.0}]  # norms and biases are not decayed
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -110,7 +112,7 @@ def _load_model(job: Job, settings: dict[str, Any]) -> Any:
         job.base, dtype=getattr(torch, job.config.dtype), attn_implementation="sdpa", local_files_only=True
     )
     del keep  # transformers holds it weakly, for the time of the call
-    return model
+    return with_adapters(model, job.config.lora, job.seed) if job.config.lora else model
 
 
 def _schedule(job: Job, rank: int, world_size: int) -> Schedule:
