@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -19,6 +19,8 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
 from flywheel.errors import EnvironmentProblem, FlywheelError
 from flywheel.telemetry import Progress, Silent
+
+_json_output: TextIO | None = None
 
 app = typer.Typer(
     help="A data flywheel for language models: product traffic in, better models out.",
@@ -291,6 +293,8 @@ def models_build(
 
 def main() -> None:
     """Entry point: one clear sentence for every expected failure; 2 for usage, 1 for failure."""
+    if "--json" in sys.argv:
+        _reserve_stdout()
     try:
         app()
     except FlywheelError as error:
@@ -347,5 +351,13 @@ def _show_turn(result: dict[str, Any], as_json: bool) -> None:
         console.print(f"{result['id']}: {result['decision']}. {'; '.join(result['reasons'])}")
 
 
+def _reserve_stdout() -> None:
+    """Only our JSON goes to standard output; what libraries and child processes print goes to standard error."""
+    global _json_output  # noqa: PLW0603  (one stream a process, as sys.stdout is)
+    sys.stdout.flush()
+    _json_output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
+    print(json.dumps(value, indent=2, default=str), file=_json_output or sys.stdout, flush=True)

@@ -6,7 +6,9 @@ machine: the usage statistics of the engines below are switched off before they 
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 NO_TELEMETRY_ENV: Final[dict[str, str]] = {
@@ -27,7 +29,12 @@ QUIET_ENV: Final[dict[str, str]] = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "PYTHONWARNINGS": "ignore",
+    # Fractional CPUs start more workers than cores on purpose; Ray would print that into every command's output.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
 }
+
+QUIET_LOGGERS: Final[dict[str, int]] = {"DeepSpeed": logging.ERROR, "ray.serve": logging.WARNING}
+"""These set their own level when they are imported or connected, which undoes ``setLevel`` but no filter."""
 
 REQUESTS_TOTAL: Final = "flywheel_gateway_requests_total"
 REQUEST_SECONDS: Final = "flywheel_gateway_request_seconds"
@@ -50,6 +57,16 @@ def apply_environment() -> None:
     for name, value in QUIET_ENV.items():
         os.environ.setdefault(name, value)
     os.environ.update(NO_TELEMETRY_ENV)
+    for name, level in QUIET_LOGGERS.items():
+        logging.getLogger(name).addFilter(_AtLeast(level))
+
+
+@dataclass(frozen=True)
+class _AtLeast:
+    level: int
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= self.level
 
 
 class Progress(Protocol):

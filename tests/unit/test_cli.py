@@ -80,3 +80,16 @@ def test_a_bad_import_line_names_file_line_and_field(tmp_path):
     assert done.returncode == 2
     assert "logs.jsonl, line 2, field 'feedback.0.kind'" in done.stderr
     assert flywheel("status", "--json", cwd=tmp_path).stdout.count('"captured": 0') == 1
+
+
+def test_with_json_nothing_else_reaches_standard_output(tmp_path):
+    code = (
+        "import os, sys; sys.argv = ['flywheel', 'status', '--json', '--set', 'home=' + sys.argv[1]]\n"
+        "from flywheel import cli\n"
+        "real = cli._load\n"
+        "cli._load = lambda *a: (os.write(1, b'chatter of a child process\\n'), print('chatter'), real(*a))[2]\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["live"] is None
+    assert done.stderr.count("chatter") == 2

@@ -72,7 +72,9 @@ def random_init(folder: Path, *, texts: Iterable[str], seed: int = 0) -> Path:
     """
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(texts)
     config = LlamaConfig(

@@ -70,28 +70,19 @@ def funnel_table(funnel: dict[str, Any]) -> Table:
 
 
 def before_after_table(metrics: dict[str, Any], confidence: float = 0.95) -> Table:
-    """Accuracy of the live model and the candidate on each suite, with the paired interval."""
-    table = Table(title="Before and after", title_justify="left")
-    for column in (
-        "suite",
-        "cases",
-        "live",
-        "candidate",
-        "difference",
-        f"{confidence:.0%} interval",
-        "fixed",
-        "broken",
-    ):
-        table.add_column(column, justify="left" if column == "suite" else "right")
+    """Accuracy of the live model and the candidate on each suite, with the paired interval. Fits 80 columns."""
+    table = Table(title=f"Before and after, % right; gain in points with its {confidence:.0%} interval")
+    table.title_justify = "left"
+    for column in ("suite", "cases", "live", "new", "gain", "fixed", "broken"):
+        table.add_column(column, justify="left" if column == "suite" else "right", no_wrap=column == "gain")
     for suite, row in metrics.get("suites", {}).items():
-        low, high = row["interval"]
+        low, high = (100 * bound for bound in row["interval"])
         table.add_row(
             suite,
             f"{row['n']:,}",
-            f"{row['live']:.1%}",
-            f"{row['candidate']:.1%}",
-            f"{row['difference']:+.1%}",
-            f"[{low:+.1%}, {high:+.1%}]",
+            f"{100 * row['live']:.1f}",
+            f"{100 * row['candidate']:.1f}",
+            f"{100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]",
             str(row["fixed"]),
             str(row["newly_broken"]),
         )
