@@ -1,6 +1,6 @@
 """A model on evaluation suites; cases it answered before are not answered again.
 
-ray job submit -- python jobs/evaluate.py --config configs/local/flywheel.yaml --model live --suite random
+ray job submit --working-dir . -- python jobs/evaluate.py --config CONFIG.yaml --model live --suite random
 """
 
 import json
@@ -15,6 +15,8 @@ parser.add_argument("--suite", action="append", required=True)
 
 if __name__ == "__main__":
     options = parser.parse_args()
+    import _source  # noqa: F401
+
     from flywheel.config import FlywheelConfig, load
     from flywheel.config.loader import parse_overrides
     from flywheel.workflow.evaluate import evaluate_model

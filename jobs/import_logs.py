@@ -1,6 +1,6 @@
 """Bring logs into the lake; the same file twice changes nothing.
 
-ray job submit -- python jobs/import_logs.py --config configs/local/flywheel.yaml FILE.jsonl
+ray job submit --working-dir . -- python jobs/import_logs.py --config configs/local/flywheel.yaml FILE.jsonl
 """
 
 from argparse import ArgumentParser
@@ -13,6 +13,8 @@ parser.add_argument("file", type=Path)
 
 if __name__ == "__main__":
     options = parser.parse_args()
+    import _source  # noqa: F401
+
     from flywheel.capture.importer import import_interactions
     from flywheel.config import FlywheelConfig, load
     from flywheel.config.loader import parse_overrides

@@ -1,6 +1,6 @@
 """Search the filter thresholds on the `tune` labels; the winner is a file for quality.filter_file.
 
-ray job submit -- python jobs/sweep.py --config configs/local/flywheel.yaml --out filter.yaml
+ray job submit --working-dir . -- python jobs/sweep.py --config configs/local/flywheel.yaml --out filter.yaml
 """
 
 import json
@@ -14,6 +14,8 @@ parser.add_argument("--out", type=Path, default=Path("filter.yaml"))
 
 if __name__ == "__main__":
     options = parser.parse_args()
+    import _source  # noqa: F401
+
     from flywheel.config import FlywheelConfig, load
     from flywheel.config.loader import parse_overrides
     from flywheel.workflow.turn import run_sweep

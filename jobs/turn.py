@@ -1,9 +1,11 @@
 """One whole turn as a Ray job; resumes where a killed one was.
 
-ray job submit -- python jobs/turn.py --config configs/local/flywheel.yaml
+ray job submit --working-dir . -- python jobs/turn.py --config configs/local/flywheel.yaml
 """
 
 if __name__ == "__main__":
+    import _source  # noqa: F401
+
     from flywheel.workflow.job import run
 
     run(__doc__)

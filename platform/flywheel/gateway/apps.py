@@ -65,7 +65,7 @@ class CaptureReplica:
         lake = open_lake(config)
         self._loops = [
             ShipperLoop(outbox_folder(config), lake.store, config.capture),
-            IngesterLoop(lake, config, Keyring(config.home_path())),
+            IngesterLoop(lake, config, Keyring(config.home_path()).check_belongs(lake.store)),
         ]
         for loop in self._loops:
             loop.start()

@@ -19,6 +19,7 @@ from flywheel.lake.store import ObjectStore
 MASTER_ENV = "FLYWHEEL_MASTER_KEY"
 _MASTER_BYTES = 32
 _SALT_BYTES = 32
+_FINGERPRINT = "keys/fingerprint"
 
 
 class Keyring:
@@ -55,6 +56,23 @@ class Keyring:
     def row_mac(self, store: ObjectStore, subject: str, row_id: str) -> str:
         """What a manifest holds of a row: 32 hex digits, meaningless once the subject's key is destroyed."""
         return hmac.digest(self.subject_key(store, subject), row_id.encode(), "sha256").hex()[:32]
+
+    def check_belongs(self, store: ObjectStore) -> Keyring:
+        """Refuse a lake that was filled under another master key: its people would get second pseudonyms.
+
+        The first keyring that opens a lake leaves its fingerprint there.
+
+        Raises:
+            ConfigError: names both ways to give every node the same key.
+        """
+        mine = self._derive("fingerprint").hex()[:32].encode()
+        store.put_if_absent(_FINGERPRINT, mine)
+        if not hmac.compare_digest(store.get(_FINGERPRINT), mine):
+            raise ConfigError(
+                f"{store.uri} was filled under another master key than this home's; set {MASTER_ENV} to the key of the "
+                "first installation, or set home to its folder"
+            )
+        return self
 
     def _derive(self, purpose: str) -> bytes:
         return hmac.digest(self._master, f"flywheel/{purpose}".encode() + b"\x01", "sha256")

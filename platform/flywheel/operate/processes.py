@@ -57,7 +57,7 @@ def up(config: FlywheelConfig, *, model: routing.Variant | None = None, progress
     if running:
         return Running(**{**running, "fresh": False})
     gateway = config.gateway
-    if not config.cluster.address:
+    if cluster.foreign_address(config) is None:
         cluster.check_port("127.0.0.1", config.cluster.dashboard_port, "Ray's dashboard")
     cluster.check_port(gateway.host, gateway.port, "the gateway")
     cluster.check_disk(config.home_path())

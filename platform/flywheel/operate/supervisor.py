@@ -21,6 +21,7 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import FlywheelError
 from flywheel.records import utcnow
 from flywheel.workflow import cluster
+from flywheel.workflow.shared import check_shared
 
 
 def main(path: Path) -> int:
@@ -55,8 +56,10 @@ def _serve(config: FlywheelConfig, path: Path, run: Path, stop: threading.Event)
 
     say = run / "starting.txt"
     say.write_text("starting Ray")
-    if config.cluster.address:
-        ray.init(address=config.cluster.address, namespace=cluster.NAMESPACE, log_to_driver=False)
+    foreign = cluster.foreign_address(config)
+    if foreign:
+        ray.init(address=foreign, runtime_env=cluster.shipped(), namespace=cluster.NAMESPACE, log_to_driver=False)
+        check_shared(config)
         address = str(ray.get_runtime_context().gcs_address)
     else:
         address = cluster.start_head(config, dashboard_port=config.cluster.dashboard_port)
@@ -72,7 +75,7 @@ def _serve(config: FlywheelConfig, path: Path, run: Path, stop: threading.Event)
     temporary.replace(cluster.up_file(config))
     say.unlink(missing_ok=True)
     stop.wait()
-    if not config.cluster.address:
+    if not foreign:
         serve.shutdown()
     ray.shutdown()
 

@@ -10,13 +10,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from flywheel.config.models import TrainingConfig
 from flywheel.errors import EnvironmentProblem, TrainingError, UsageError
 from flywheel.inference.models import check_model_folder
+from flywheel.placement import Need, room, unplaceable
 from flywheel.records import Example
 from flywheel.training.examples import Dropped, Encoded, encode, save_encoded
 from flywheel.training.export import count_parameters, finished, publish
@@ -26,6 +27,8 @@ from flywheel.training.result import EXPORT_FILE, Export, Job, TrainResult, fing
 
 POLL_S = "0.5"
 """How often Ray Train looks at its workers; its own 2 s are dead time at the end of a short run."""
+BUSY_S = 25.0
+"""How long a run waits for workers that would fit if nothing else ran."""
 START_ATTEMPTS = 5
 """Times Ray Train may wait (a minute each) for the workers' resources before the run is called off."""
 
@@ -133,7 +136,7 @@ def _fit(job: Job, storage: Path, name: str, on_progress: Callable[[dict[str, An
     if not ray.is_initialized():
         raise UsageError("training runs on a Ray cluster; call ray.init() before finetune()")
     resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {})
-    _check_capacity(resources, config.num_workers, ray.cluster_resources())
+    _await_room(need_of(config), ray)
     job.failure.unlink(missing_ok=True)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     trainer = TorchTrainer(
@@ -162,10 +165,30 @@ def _fit(job: Job, storage: Path, name: str, on_progress: Callable[[dict[str, An
         raise TrainingError(f"the workers ended without a model; look at {job.folder} and run the same call again")
 
 
-def _check_capacity(resources: dict[str, float], workers: int, cluster: Mapping[str, float]) -> None:
-    for kind, amount in resources.items():
-        if amount * workers > cluster.get(kind, 0.0):
+def need_of(config: TrainingConfig) -> Need:
+    """The workers of one run."""
+    each = {"CPU": config.cpus_per_worker, "GPU": config.gpus_per_worker}
+    kind = "gpus" if config.gpus_per_worker else "cpus"
+    return Need("training workers", config.num_workers, each, f"training.num_workers or training.{kind}_per_worker")
+
+
+def _await_room(need: Need, ray: Any) -> None:
+    """Wait a little for resources that others hold; Ray itself would wait for minutes and say nothing."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if problems := unplaceable([need], nodes):
+        raise EnvironmentProblem(problems[0])
+    deadline = time.monotonic() + BUSY_S
+    while room(need.each, list(available_by_node().values())) < need.count:
+        if time.monotonic() > deadline:
             raise EnvironmentProblem(
-                f"training wants {workers} workers with {amount:g} {kind} each and the cluster has "
-                f"{cluster.get(kind, 0.0):g} {kind}; lower training.num_workers or training.{kind.lower()}s_per_worker"
+                f"{need.what}: {need.count} are wanted, and for {BUSY_S:g} s other work has held the cluster's "
+                "resources (see `ray status`); wait for it and run the same command again"
             )
+        time.sleep(0.5)
+
+
+def available_by_node() -> dict[str, dict[str, float]]:
+    """Free logical resources of each living node, by node id."""
+    from ray._private.state import available_resources_per_node
+
+    return available_resources_per_node()

@@ -15,9 +15,11 @@ from typing import Any
 
 from flywheel import telemetry
 from flywheel.config import FlywheelConfig
-from flywheel.errors import BusyError, EnvironmentProblem, UsageError
+from flywheel.errors import BusyError, EnvironmentProblem
+from flywheel.workflow.shared import check_shared
 
 NAMESPACE = "flywheel"
+PACKAGE = Path(telemetry.__file__).resolve().parent
 
 
 def up_file(config: FlywheelConfig) -> Path:
@@ -37,9 +39,12 @@ def read_up(config: FlywheelConfig) -> dict[str, Any] | None:
 
 
 def prepare_environment(config: FlywheelConfig) -> None:
-    """Quiet libraries, no usage statistics, and a token of this home's own for Ray. Before ``import ray``."""
+    """Quiet libraries, no usage statistics, and a token of this home's own for Ray. Before ``import ray``.
+
+    A cluster that somebody else started keeps its own way to authenticate.
+    """
     telemetry.apply_environment()
-    if "RAY_AUTH_MODE" not in os.environ:
+    if "RAY_AUTH_MODE" not in os.environ and (read_up(config) or foreign_address(config) is None):
         token = config.home_path() / "keys" / "ray-token"
         if not token.exists():
             token.parent.mkdir(parents=True, exist_ok=True)
@@ -47,10 +52,20 @@ def prepare_environment(config: FlywheelConfig) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
     # A package installed in editable mode is not on the workers' path by itself.
-    package_root = str(Path(telemetry.__file__).resolve().parent.parent)
+    package_root = str(PACKAGE.parent)
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if package_root not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([package_root, *[p for p in paths if p]])
+
+
+def foreign_address(config: FlywheelConfig) -> str | None:
+    """Address of the cluster to use if this home has none of its own running: the configured, or a Ray job's."""
+    return config.cluster.address or os.environ.get("RAY_ADDRESS")
+
+
+def shipped() -> dict[str, Any]:
+    """The runtime environment of work on a cluster that this process did not start: this very package, quiet."""
+    return {"py_modules": [str(PACKAGE)], "env_vars": telemetry.quiet_environment()}
 
 
 def check_port(host: str, port: int, what: str) -> None:
@@ -114,27 +129,36 @@ def connected(config: FlywheelConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    running = read_up(config)
-    address = running["ray_address"] if running else config.cluster.address
-    if address:
-        ray.init(address=address, namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False)
-        check_lake_is_shared(config, len([node for node in ray.nodes() if node["Alive"]]))
-    else:
-        start_head(config, dashboard_port=free_port())  # nobody is told this one's address
-    _quiet()
+    running, foreign = read_up(config), foreign_address(config)
     try:
+        if running or foreign:
+            _join(running["ray_address"] if running else str(foreign), None if running else shipped())
+            check_shared(config)
+        else:
+            start_head(config, dashboard_port=free_port())  # nobody is told this one's address
+        _quiet()
         yield
     finally:
         ray.shutdown()
 
 
-def check_lake_is_shared(config: FlywheelConfig, nodes: int) -> None:
-    """A folder of one machine cannot be the lake of several."""
-    if nodes > 1 and "://" not in config.lake_uri():
-        raise UsageError(
-            f"The lake is the folder {config.lake_uri()}, but the cluster has {nodes} nodes, which do not share it. "
-            "Set lake.uri to an object store such as s3://bucket/prefix."
+def _join(address: str, runtime_env: dict[str, Any] | None) -> None:
+    import ray
+
+    # Of this process only: the nodes keep their own logs. Ray Data provokes an error line in each run.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        ray.init(
+            address=address,
+            runtime_env=runtime_env,
+            namespace=NAMESPACE,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
         )
+    except ConnectionError as error:
+        raise EnvironmentProblem(
+            f"No Ray cluster answers at '{address}' ({error}); start it, or correct cluster.address"
+        ) from error
 
 
 def _quiet() -> None:
@@ -144,6 +168,7 @@ def _quiet() -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.serve", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that bars are off, as wished
 
 
 def _write_private(path: Path, text: str) -> None:

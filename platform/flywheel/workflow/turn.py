@@ -23,6 +23,7 @@ from flywheel.workflow import judge, learn, prepare
 from flywheel.workflow.cluster import check_disk, connected
 from flywheel.workflow.context import Context
 from flywheel.workflow.lease import only_one
+from flywheel.workflow.needs import check_placeable
 from flywheel.workflow.steps import Artifact, Step, TurnHandle, open_turn, run_steps
 
 Run = Callable[[Context, dict[str, Artifact], Progress], Artifact]
@@ -123,8 +124,11 @@ def run_turn(
         prepare.check_ready(lake, config)
         turn = open_turn(lake.store, config, new=new)
         names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
-        context = Context(lake, config, Keyring(config.home_path()), turn, _work(config, turn))
+        context = Context(
+            lake, config, Keyring(config.home_path()).check_belongs(lake.store), turn, _work(config, turn)
+        )
         with connected(config):
+            check_placeable(config)
             done = run_steps(turn, [_step(name, context) for name in names], progress)
         result = _result(turn, done)
         if "promote" in done or "stop" in done.get("curate", {}):

@@ -6,6 +6,7 @@ import pytest
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import BusyError, EnvironmentProblem, UsageError
 from flywheel.workflow import cluster
+from flywheel.workflow.shared import check_lake
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def test_a_full_disk_is_said_before_work_starts(tmp_path):
 
 
 def test_a_folder_is_no_lake_for_several_nodes(config):
-    cluster.check_lake_is_shared(config, nodes=1)
+    check_lake(config, nodes=1)
     with pytest.raises(UsageError, match=r"s3://"):
-        cluster.check_lake_is_shared(config, nodes=2)
+        check_lake(config, nodes=2)
 
 
 def test_an_address_left_by_a_dead_process_does_not_count(config):
