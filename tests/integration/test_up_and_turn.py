@@ -14,15 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import small_flow
 import yaml
 
 from flywheel.config import FlywheelConfig, load
-from flywheel.demo.product import Generator, render, write_cases
-from flywheel.demo.reviewer import Reviewer, TruthBook
 from flywheel.lake.tables import open_lake
 from flywheel.records import Decision, Feedback, Inference
-from flywheel.review.labels import add_labels, make_label
-from flywheel.workflow.labelling import queue
 from flywheel.workflow.steps import TurnHandle
 from flywheel.workflow.turn import STEP_NAMES, step_key
 
@@ -60,7 +57,7 @@ def instance(tmp_path_factory):
     model = make_tiny_model(folder / "model")
     up = flywheel("up", "--model", str(model), "--json", config=config)
     assert up.returncode == 0, up.stderr
-    yield {"config": config, "settings": load(FlywheelConfig, config), **json.loads(up.stdout[up.stdout.index("{") :])}
+    yield {"config": config, "settings": load(FlywheelConfig, config), **json.loads(up.stdout)}
     down = flywheel("down", config=config)
     assert "stopped" in down.stdout
     with pytest.raises(httpx.ConnectError):
@@ -158,51 +155,13 @@ def test_redeploying_and_restarting_the_gateway_change_no_model(instance):
 
 def import_traffic(instance, folder):
     """Logs with two customers in three corrected, and a reviewer who knows the truth."""
-    generator, book = Generator(3, new_share=0.4), TruthBook()
-    tickets = list(generator.tickets(INTERACTIONS))
-    lines = []
-    for number, ticket in enumerate(tickets):
-        wrong = number % 3 != 0
-        answer = render("greeting", "none", "low") if wrong else ticket.answer
-        reaction = {"kind": "correction", "text": ticket.answer} if wrong else {"kind": "thumbs", "value": 1}
-        lines.append(
-            {
-                "flow": "triage",
-                "user": f"u{number % 80}",
-                "session_id": f"s{number}",
-                "ts": f"2026-11-{1 + number % 20:02d}T10:{number % 60:02d}:00Z",
-                "messages": [{"role": "user", "content": ticket.text}],
-                "response": answer,
-                "model": "old",
-                "consent": ["training", "evaluation"] if number % 10 else [],
-                "feedback": [reaction],
-            }
-        )
-    path = folder / "logs.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    done = flywheel("import", str(path), "--json", config=instance["config"])
-    assert done.returncode == 0, done.stderr
-    again = flywheel("import", str(path), "--json", config=instance["config"])
-    assert again.returncode == 0, again.stderr
-    write_cases(folder / "cases.jsonl", 60)
-    assert flywheel("cases", "import", str(folder / "cases.jsonl"), config=instance["config"]).returncode == 0
-    settings = instance["settings"]
-    lake = open_lake(settings)
-    truths = {(f"2026-11-{1 + n % 20:02d}", n): ticket for n, ticket in enumerate(tickets)}
-    by_key = {(date, n % 60): ticket for (date, n), ticket in truths.items()}
-    items = [item for item in queue(lake, settings) if item.inference.traffic_kind == "import"]
-    for item in items:
-        ts = item.inference.ts
-        book.note(item.inference.inference_id, by_key[ts.date().isoformat(), ts.minute])
-    reviewer = Reviewer(book, error_rate=0)
-    labels = []
-    for item in items:
-        judged = reviewer.judge(item.inference.inference_id, item.inference.choices[0])
-        labels.append(
-            make_label(item.inference, annotator="r", kind=judged.kind, correction=judged.correction, split=item.split)
-        )
-    add_labels(lake, labels)
-    return lake
+    path = small_flow.write_logs(folder / "logs.jsonl", INTERACTIONS)
+    for _ in range(2):
+        done = flywheel("import", str(path), "--json", config=instance["config"])
+        assert done.returncode == 0, done.stderr
+    cases = small_flow.write_old_cases(folder / "cases.jsonl")
+    assert flywheel("cases", "import", str(cases), config=instance["config"]).returncode == 0
+    return small_flow.label(instance["settings"], INTERACTIONS)
 
 
 def test_a_turn_that_is_killed_goes_on_and_the_gate_refuses_a_random_model(instance, tmp_path):
@@ -224,7 +183,7 @@ def test_a_turn_that_is_killed_goes_on_and_the_gate_refuses_a_random_model(insta
     stored = {name: lake.store.get(turn.key(step_key(name))) for name in STEP_NAMES[: STEP_NAMES.index("reward") + 1]}
     done = flywheel("turn", "--json", config=instance["config"], timeout=500)
     assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout[done.stdout.index("{") :])
+    result = json.loads(done.stdout)
     assert {name: lake.store.get(turn.key(step_key(name))) for name in stored} == stored  # nothing ran twice
     assert (result["id"], result["decision"], result["live"]) == ("turn-0001", "reject", instance["live"])
     assert result["funnel"]["captured"] > result["funnel"]["consented"] > result["funnel"]["kept"] > 0
@@ -238,7 +197,7 @@ def test_a_turn_that_is_killed_goes_on_and_the_gate_refuses_a_random_model(insta
 def test_evaluate_gives_intervals_as_json(instance):
     done = flywheel("evaluate", "--model", "live", "--suite", "old-intents", "--json", config=instance["config"])
     assert done.returncode == 0, done.stderr
-    suite = json.loads(done.stdout[done.stdout.index("{") :])["suites"]["old-intents"]
+    suite = json.loads(done.stdout)["suites"]["old-intents"]
     low, high = suite["interval"]
     assert (suite["n"], suite["errors"]) == (60, 0)
     assert low <= suite["accuracy"] <= high

@@ -16,6 +16,7 @@ from flywheel.inference.engines import app_name
 from flywheel.records import Message
 
 T = TypeVar("T")
+CALL_ATTEMPTS = 3
 CALLS_IN_FLIGHT = 2  # while one batch drains, the next one fills the engine
 
 
@@ -102,12 +103,16 @@ async def _call(handle: Any, part: list[dict[str, Any]], share: int, timeout_s: 
     from ray.serve.exceptions import RayServeException
 
     limit = timeout_s * (len(part) / share + 1)
-    try:
-        return await asyncio.wait_for(_awaited(handle.generate.remote(part, share, timeout_s)), limit)
-    except TimeoutError:
-        reason = f"the engine did not answer within {limit:g} s"
-    except (RayError, RayServeException) as error:
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    reason = ""
+    for attempt in range(CALL_ATTEMPTS):
+        await asyncio.sleep(attempt)
+        try:
+            return await asyncio.wait_for(_awaited(handle.generate.remote(part, share, timeout_s)), limit)
+        except TimeoutError:
+            reason = f"the engine did not answer within {limit:g} s"
+            break
+        except (RayError, RayServeException) as error:  # its replica died: the handle waits for the next one
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     return [{"error": {"message": reason}} for _ in part]
 
 

@@ -10,19 +10,19 @@ from flywheel.inference import engines
 from flywheel.lake.tables import Lake
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
-from flywheel.workflow.cluster import read_up
+
+CONTROLLER = "controller"
+"""The Serve application that makes engines follow the routing; see ``gateway.reconcile``."""
 
 
 @contextlib.contextmanager
 def serving(lake: Lake, config: FlywheelConfig, *variants: Variant, wait: bool = True) -> Iterator[None]:
-    """Have these engines running. Those that were started for this and got no role are stopped again.
+    """Have these engines running. Those that no gateway needs are stopped again, also when a killed run left them.
 
     All are deployed here, one after another: building a Serve application is not safe while another thread talks
     to Serve (Ray registers modules globally meanwhile). With ``wait=False`` the caller waits for each
     (``engines.wait_ready``), in threads if it likes.
     """
-    status = engines.running()
-    ours = [item for item in variants if status.get(engines.app_name(item.version)) != "RUNNING"]
     for variant in variants:
         engines.start(variant.version, variant.folder, config.engine, wait=False)
     try:
@@ -31,14 +31,17 @@ def serving(lake: Lake, config: FlywheelConfig, *variants: Variant, wait: bool =
                 engines.wait_ready(variant.version, config.engine.start_timeout_s)
         yield
     finally:
-        for variant in ours:
-            if not keeps(lake, config, variant.version):
+        needed = routed(lake, config)
+        for variant in variants:
+            if variant.version not in needed:
                 engines.stop(variant.version)
 
 
-def keeps(lake: Lake, config: FlywheelConfig, version: str) -> bool:
-    """Whether a running gateway's routing needs this engine."""
+def routed(lake: Lake, config: FlywheelConfig) -> set[str]:
+    """Versions whose engines a gateway on this cluster needs; none where no controller follows the routing."""
+    from ray import serve
+
     truth = routing.current(lake.store, config.flow)
-    if truth is None or read_up(config) is None:
-        return False
-    return version in {variant.version for variant in truth.variants()}
+    if truth is None or CONTROLLER not in serve.status().applications:
+        return set()
+    return {variant.version for variant in truth.variants()}

@@ -21,7 +21,7 @@ from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import read_up
 from flywheel.workflow.context import Context
-from flywheel.workflow.engines import keeps, serving
+from flywheel.workflow.engines import routed, serving
 from flywheel.workflow.steps import Artifact
 
 SHADOW_POLL_S = 1.0
@@ -116,7 +116,7 @@ def promote(context: Context, done: dict[str, Artifact], _progress: Progress) ->
     reason = f"{context.turn.turn_id}: {done['gate']['text']}"
     if done["gate"]["verdict"] != "promote":
         change = promotion.unshadow(lake, config, candidate.version, reason=reason)
-        if not keeps(lake, config, candidate.version):
+        if candidate.version not in routed(lake, config):
             engines.stop(candidate.version)
         return {"live": change.routing.live.version, "routing": change.routing.n, "notes": change.notes}
     if not config.rollout.gate.require_shadow:
