@@ -87,7 +87,7 @@ def test_a_folder_as_lake_and_work_that_does_not_fit_are_refused_at_once(cluster
     big = project(tmp_path / "big", large)
     config = load(FlywheelConfig, big / "flow.yaml")
     import_logs(config, small_flow.write_logs(tmp_path / "logs.jsonl", 20))
-    refused = cluster.submit(big, "python", "jobs/turn.py", "--config", "flow.yaml", "--model", str(model), timeout=60)
+    refused = cluster.submit(big, "python", "jobs/turn.py", "--config", "flow.yaml", "--model", str(model))
     assert refused.returncode != 0
     assert "training workers: 9 with 1 CPU each do not fit the cluster" in refused.stdout
 
