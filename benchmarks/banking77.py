@@ -67,7 +67,7 @@ RECIPES = {
         turn={
             "training": {"epochs": 3, "micro_batch_size": 8, "learning_rate": 1e-3},
             "quality": {"filter": {"liked_per_correction": 3.0}},
-            "engine": {"max_model_len": 192},
+            "engine": {"max_model_len": 256},
         },
         tune_share=0.25,
         minutes=20,

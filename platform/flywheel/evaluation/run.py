@@ -14,7 +14,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EngineError, UsageError
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.checks import run_check, validate
-from flywheel.inference.generate import Completion
+from flywheel.inference.generate import REFUSED, Completion
 from flywheel.inference.generate import generate as generate_with_engine
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
@@ -184,7 +184,7 @@ class _Work:
         """Results of earlier runs with this id that still count."""
         keys = {_key(case) for case in wanted}
         rows = self.lake.records("eval_results", EvalResult, flow=self.config.flow)
-        mine = [row for row in rows if row.run_id == self.run_id and row.error is None]
+        mine = [row for row in rows if row.run_id == self.run_id and not _may_pass_later(row.error)]
         return {(row.case_id, row.case_version): row for row in mine if (row.case_id, row.case_version) in keys}
 
     def answer(self, block: Sequence[EvalCase], *, done: int) -> dict[tuple[str, int], EvalResult]:
@@ -198,7 +198,7 @@ class _Work:
             timeout_s=self.config.engine.request_timeout_s,
             on_progress=self._progress(done),
         )
-        if completions and all(item.error for item in completions):
+        if completions and all(_may_pass_later(item.error) for item in completions):
             raise EngineError(
                 f"the engine of '{self.version}' answered none of {len(block)} cases ({completions[0].error}); "
                 "look at its log, then evaluate again: results so far are kept"
@@ -239,7 +239,9 @@ class _Work:
             theirs = {
                 (row.case_id, row.case_version): row
                 for row in rows
-                if row.run_id == self.run_id and row.error is None and (row.case_id, row.case_version) in kept
+                if row.run_id == self.run_id
+                and not _may_pass_later(row.error)
+                and (row.case_id, row.case_version) in kept
             }
         raise BusyError(f"other evaluations of '{self.version}' are being stored; run this one again in a moment")
 
@@ -249,6 +251,11 @@ class _Work:
     def _progress(self, done: int) -> Callable[[int], None] | None:
         report = self.on_progress
         return None if report is None else lambda count: report(done + count, self.total)
+
+
+def _may_pass_later(error: str | None) -> bool:
+    """A refused request is the model's final answer, and a wrong one; other errors are the machine's."""
+    return error is not None and not error.startswith(REFUSED)
 
 
 def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str]) -> None:

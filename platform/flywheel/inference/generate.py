@@ -16,6 +16,8 @@ from flywheel.inference.engines import app_name
 from flywheel.records import Message
 
 T = TypeVar("T")
+REFUSED = "refused: "
+"""Begins the error of a request that the engine will never answer, such as one that is too long."""
 CALL_ATTEMPTS = 3
 CALLS_IN_FLIGHT = 2  # while one batch drains, the next one fills the engine
 
@@ -124,7 +126,7 @@ def completion(answer: dict[str, Any]) -> Completion:
     """An OpenAI-shaped answer (or error) as a ``Completion``. Pure."""
     latency = answer.get("latency_ms")
     if "error" in answer:
-        return Completion("", "error", None, None, latency, error=str(answer["error"].get("message", "unknown error")))
+        return Completion("", "error", None, None, latency, error=_reason(answer["error"]))
     choice, usage = answer["choices"][0], answer.get("usage") or {}
     return Completion(
         text=choice["message"].get("content") or "",
@@ -133,6 +135,11 @@ def completion(answer: dict[str, Any]) -> Completion:
         completion_tokens=usage.get("completion_tokens"),
         latency_ms=latency,
     )
+
+
+def _reason(error: dict[str, Any]) -> str:
+    message, code = str(error.get("message", "unknown error")), error.get("code")
+    return f"{REFUSED}{message}" if isinstance(code, int) and 400 <= code < 500 else message
 
 
 def _handle(version: str) -> Any:

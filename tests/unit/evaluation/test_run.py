@@ -20,9 +20,10 @@ CONFIG = FlywheelConfig(evaluation=EvaluationConfig(resamples=200))
 class Engine:
     """Answers with the last word of the question; fails where told to; counts what it was asked."""
 
-    def __init__(self, *, fail: set[str] = frozenset()) -> None:
+    def __init__(self, *, fail: set[str] = frozenset(), error: str = "boom") -> None:
         self.asked: list[str] = []
         self.fail = fail
+        self.error = error
 
     def __call__(
         self, version, conversations, *, max_tokens, temperature=1.0, concurrency=1, timeout_s=1, on_progress=None
@@ -36,7 +37,7 @@ class Engine:
 
     def answer(self, word: str) -> Completion:
         if word in self.fail:
-            return Completion("", "error", None, None, None, error="boom")
+            return Completion("", "error", None, None, None, error=self.error)
         return Completion(word, "stop", 3, 1, 5.0)
 
 
@@ -176,3 +177,12 @@ def test_bad_cases_are_refused_before_anything_runs(lake: Lake, cases, message):
 def test_a_suite_without_cases_is_named(filled: Lake):
     done = evaluate(filled, CONFIG, version="m1", suites=["random", "failures"], generate=Engine())
     assert done.missing_suites == ["failures"]
+
+
+def test_a_refused_case_is_a_final_wrong_answer(filled):
+    engine = Engine(fail={"w7"}, error="refused: the prompt is too long")
+    first = evaluate(filled, CONFIG, version="v1", suites=["random"], generate=engine)
+    again = evaluate(filled, CONFIG, version="v1", suites=["random"], generate=engine)
+    assert len(engine.asked) == 20  # a second run asks nothing, and one such case alone is no broken engine
+    assert first.suites["random"].errors == again.suites["random"].errors == 1
+    assert first.suites["random"].passed == again.suites["random"].passed == 14

@@ -9,13 +9,13 @@ from flywheel.testing import FakeEngine
 class Handle:
     """A Serve handle over a fake: ``handle.generate.remote(...)`` is awaitable."""
 
-    def __init__(self, engine, fail_on=None):
-        self.calls, self._engine, self._fail_on = [], engine, fail_on
+    def __init__(self, engine, fail_on=(), lost=None):
+        self.calls, self._engine, self._fail_on, self._lost = [], engine, fail_on, lost
         self.generate = SimpleNamespace(remote=self._remote)
 
     def _remote(self, bodies, concurrency, timeout_s):
         self.calls.append(len(bodies))
-        if self._fail_on is not None and len(self.calls) == self._fail_on:
+        if bodies[0]["messages"][-1]["content"] == self._lost or len(self.calls) in self._fail_on:
             return self._fail()
         return self._engine.generate(bodies, concurrency, timeout_s)
 
@@ -50,8 +50,14 @@ def test_one_failing_item_fails_alone():
     assert "asked to fail" in results[1].error
 
 
+def test_a_batch_whose_replica_died_is_asked_again(monkeypatch):
+    handle = Handle(FakeEngine(), fail_on={1})
+    results = run(handle, [f"t{i}" for i in range(20)])
+    assert [r.text for r in results] == [f"T{i}" for i in range(20)]
+
+
 def test_a_lost_batch_is_an_error_of_its_items_only():
-    results = run(Handle(FakeEngine(), fail_on=1), [f"t{i}" for i in range(20)])
+    results = run(Handle(FakeEngine(), lost="t0"), [f"t{i}" for i in range(20)])
     failed = [r for r in results if r.error]
     assert 0 < len(failed) < 20
     assert all("replica died" in r.error for r in failed)
@@ -64,3 +70,9 @@ def test_no_conversations():
 def test_an_answer_without_content_is_empty_text():
     answer = {"choices": [{"message": {"content": None}, "finish_reason": "length"}], "latency_ms": 2.0}
     assert completion(answer) == Completion("", "length", None, None, 2.0)
+
+
+def test_a_request_the_engine_will_never_answer_is_told_apart():
+    too_long = completion({"error": {"message": "too long", "code": 400}})
+    broken = completion({"error": {"message": "out of memory", "code": 500}})
+    assert (too_long.error, broken.error) == ("refused: too long", "out of memory")
