@@ -1,0 +1,27 @@
+"""Write a table or a dataset to a file that the job's node keeps, without rows that lack consent.
+
+ray job submit -- python jobs/export.py --config configs/local/flywheel.yaml examples --out examples.parquet
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+parser = ArgumentParser(description=__doc__)
+parser.add_argument("--config", type=Path, required=True)
+parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+parser.add_argument("name")
+parser.add_argument("--out", type=Path, required=True)
+parser.add_argument("--format")
+parser.add_argument("--purpose")
+parser.add_argument("--force", action="store_true")
+
+if __name__ == "__main__":
+    options = parser.parse_args()
+    from flywheel.config import FlywheelConfig, load
+    from flywheel.config.loader import parse_overrides
+    from flywheel.lake.tables import open_lake
+    from flywheel.workflow.export import export
+
+    config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+    how = {"out": options.out, "format_": options.format, "purpose": options.purpose, "force": options.force}
+    print(export(open_lake(config), config, options.name, **how).model_dump_json())
