@@ -61,22 +61,35 @@ def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     stream = _inflater()
-    try:
-        for chunk in chunks:
-            rest = chunk
-            while rest := rest.lstrip(b"\0") if stream.eof else rest:  # zeros may fill a file up
-                stream = _inflater() if stream.eof else stream  # a file may have several members
-                yield stream.decompress(rest, PIECE)
-                rest = stream.unused_data if stream.eof else stream.unconsumed_tail
-        yield stream.flush()
-    except zlib.error as error:
-        raise DamagedError("the compressed data is broken from here on") from error
+    for chunk in chunks:
+        rest = chunk
+        while rest := rest.lstrip(b"\0") if stream.eof else rest:  # zeros may fill a file up
+            stream = _inflater() if stream.eof else stream  # a file may have several members
+            before = stream.copy()
+            try:
+                piece = stream.decompress(rest, PIECE)
+            except zlib.error as error:
+                yield from _before_the_damage(before, rest)
+                reason = str(error).rpartition(": ")[2]
+                raise DamagedError(f"the compressed data is broken here or above ({reason})") from error
+            yield piece
+            rest = stream.unused_data if stream.eof else stream.unconsumed_tail
+    yield stream.flush()
     if not stream.eof:
         raise DamagedError("the compressed file is cut off here")
 
 
 def _inflater() -> Any:
     return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _before_the_damage(stream: Any, data: bytes) -> Iterator[bytes]:
+    """What can be read before ``data`` breaks: zlib gives nothing of a call that fails."""
+    for at in range(len(data)):
+        try:
+            yield stream.decompress(data[at : at + 1], PIECE)
+        except zlib.error:
+            return
 
 
 def _split_lines(chunks: Iterator[bytes], limit: int) -> Iterator[Line]:
