@@ -72,8 +72,8 @@ class ImportReport(Counts):
         lines = []
         if self.text_removed:
             lines.append(
-                f"{self.text_removed:,} interactions were stored without their text: nobody consented. "
-                "If these people did, import again with --consent training,evaluation"
+                f"{self.text_removed:,} interactions were stored without their text: nobody consented. If these "
+                "people did, say so in the lines or with --consent training,evaluation, and import again"
             )
         if self.personal_data:
             lines.append(

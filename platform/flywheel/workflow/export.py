@@ -119,7 +119,8 @@ class Consents:
     """Which rows of one flow may be used for a purpose now. A day's interactions are read when they are asked for."""
 
     def __init__(self, lake: Lake, flow: str, purpose: Purpose) -> None:
-        self._lake, self._flow, self._purpose = lake, flow, purpose
+        self._lake, self._flow = lake, flow
+        self._purpose: Purpose = purpose
         self._statements, self._now = lake.records("consents", Consent), utcnow()
         self._day = lru_cache(maxsize=_DAYS)(self._read_day)
 

@@ -41,8 +41,8 @@ def test_many_at_once_bring_each_row_once(pipeline, make):
     def work(start):
         lake = Lake(pipeline.lake.uri)
         appender = Appender(lake, StoredTraffic(lake))
-        for at in range(start, start + 40, 10):
-            brought.append(len(appender.append("inferences", rows[at : at + 10], lambda row: row)))
+        parts = [rows[at : at + 10] for at in range(start, start + 40, 10)]
+        brought.extend(len(appender.append("inferences", part, lambda row: row)) for part in parts)
 
     threads = [threading.Thread(target=work, args=[start]) for start in (0, 10, 20, 0)]
     for thread in threads:

@@ -4,6 +4,7 @@ import gzip
 import json
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -126,17 +127,17 @@ def test_a_bad_line_is_listed_and_the_others_are_stored(pipeline, write, bad, fi
     path = write(LINE, "\n", bad, {**LINE, "user": "ben"})
     report = run(pipeline, path)
     assert (report.lines, report.rejected, report.inferences, report.feedback) == (3, 1, 2, 4)
-    (reject,) = [json.loads(line) for line in open(report.rejects)]
+    (reject,) = [json.loads(line) for line in Path(report.rejects).read_text().splitlines()]
     assert reject.keys() == {"file", "line", "field", "reason"}
     assert (reject["file"], reject["line"], reject["field"]) == (str(path), 3, field)
     assert report.first_rejects[0].line == 3
     assert "1 rejected" in report.summary()
     assert f"field '{field}'" in "\n".join(report.remarks())
 
-    before = open(report.rejects).read()
+    before = Path(report.rejects).read_text()
     again = run(pipeline, path)
     assert (again.lines, again.rejected, again.inferences, again.duplicates) == (3, 1, 0, 6)
-    assert (again.rejects, open(again.rejects).read()) == (report.rejects, before)
+    assert (again.rejects, Path(again.rejects).read_text()) == (report.rejects, before)
 
 
 def test_strict_names_file_line_and_field_and_stores_nothing(pipeline, write):
@@ -160,7 +161,7 @@ def test_rejects_say_nothing_of_the_text(pipeline, write):
     report = run(pipeline, write(*secrets))
     assert report.rejected == 4
     assert report.all_bad
-    assert "anna" not in open(report.rejects).read()
+    assert "anna" not in Path(report.rejects).read_text()
 
 
 def test_rejects_go_where_they_are_wanted_and_leave_with_their_reason(pipeline, write, tmp_path):
