@@ -16,8 +16,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
 
-    from flywheel.config import FlywheelConfig, load
-    from flywheel.config.loader import parse_overrides
+    from flywheel.config import FlywheelConfig, load, parse_overrides
     from flywheel.workflow.turn import run_sweep
 
     config = load(FlywheelConfig, options.config, parse_overrides(options.set))

@@ -44,6 +44,13 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override one key: training.epochs=2")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable result on standard output.")]
+SourceArgument = Annotated[
+    str, typer.Argument(help="A file, a folder, or s3://bucket/prefix: JSON lines or JSON, gzip or not (see README).")
+]
+RejectsOption = Annotated[
+    Path | None, typer.Option(help="Where bad lines are listed; default: below <home>/rejects.", dir_okay=False)
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line, with nothing stored.")]
 
 
 @app.command()
@@ -168,36 +175,90 @@ def demo(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSON lines, one interaction a line (see README).")],
+    source: SourceArgument,
+    *,
+    format_: Annotated[str, typer.Option("--format", help="auto, flywheel, openai, langfuse or mlflow.")] = "auto",
+    flow: Annotated[str | None, typer.Option(help="Flow of lines that name none; default: the configured one.")] = None,
+    user: Annotated[str | None, typer.Option(help="User of lines that name none; default: each its own.")] = None,
+    user_field: Annotated[str | None, typer.Option(help="Where lines hold the user: metadata.customer")] = None,
+    consent: Annotated[
+        str | None,
+        typer.Option(help="What people agreed to, for lines that do not say: training,evaluation; default: nothing."),
+    ] = None,
+    rejects: RejectsOption = None,
+    strict: StrictOption = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring your own logs into the lake."""
+    """Bring your own logs into the lake: Flywheel's lines, OpenAI fine-tuning files, Langfuse or MLflow traces."""
     from flywheel.capture.importer import import_interactions
+    from flywheel.capture.readers import Reading, read_purposes
     from flywheel.lake.keys import Keyring
     from flywheel.lake.tables import open_lake
 
     settings = _load(config, set_)
     report = import_interactions(
-        open_lake(settings), settings, Keyring(settings.home_path()), file, progress=_progress(as_json)
+        open_lake(settings),
+        settings,
+        Keyring(settings.home_path()),
+        source,
+        reading=Reading(format_, flow, user, user_field, read_purposes(consent)),
+        strict=strict,
+        rejects=rejects,
+        progress=_progress(as_json),
     )
-    _print_json(report.model_dump(mode="json")) if as_json else print(report.summary())
+    _show_import(report, as_json)
 
 
 @cases_app.command("import")
 def cases_import(
-    file: Annotated[Path, typer.Argument(help="JSON lines, one evaluation case a line (see README).")],
+    source: SourceArgument,
+    *,
+    rejects: RejectsOption = None,
+    strict: StrictOption = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring your own evaluation cases into the lake."""
+    """Bring your own evaluation cases into the lake, as they are written."""
     from flywheel.capture.importer import import_cases
     from flywheel.lake.tables import open_lake
 
     settings = _load(config, set_)
-    report = import_cases(open_lake(settings), settings, file, progress=_progress(as_json))
+    report = import_cases(
+        open_lake(settings), settings, source, strict=strict, rejects=rejects, progress=_progress(as_json)
+    )
+    _show_import(report, as_json)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A table of the lake, or the id of a dataset.")],
+    *,
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="parquet, jsonl, or chat (OpenAI fine-tuning); default: by the file's name."),
+    ] = None,
+    flow: Annotated[str | None, typer.Option(help="Default: the configured one.")] = None,
+    purpose: Annotated[
+        str | None, typer.Option(help="What people must have agreed to: training, evaluation or third_party.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a table or dataset to a file, without the rows whose people do not agree to it now."""
+    from flywheel.lake.tables import open_lake
+    from flywheel.workflow.export import export as write
+
+    settings = _load(config, set_)
+    report = write(
+        open_lake(settings), settings, name,
+        out=out, format_=format_, flow=flow, purpose=purpose, force=force, progress=_progress(as_json),
+    )  # fmt: skip
     _print_json(report.model_dump(mode="json")) if as_json else print(report.summary())
 
 
@@ -332,6 +393,15 @@ def _progress(as_json: bool) -> Progress:
     from flywheel.operate.render import TerminalProgress
 
     return TerminalProgress(Console(stderr=True))
+
+
+def _show_import(report: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(report.model_dump(mode="json"))
+    else:
+        print("\n".join([report.summary(), *report.remarks()]))
+    if report.all_bad:
+        raise FlywheelError(f"{report.source}: every line was rejected. Correct the file, or name its format.")
 
 
 def _show_turn(result: dict[str, Any], as_json: bool) -> None:

@@ -66,17 +66,29 @@ def test_down_without_anything_running(tmp_path):
     assert (done.returncode, done.stdout.strip()) == (0, "nothing was running")
 
 
-def test_a_bad_import_line_names_file_line_and_field(tmp_path):
-    good = {
-        "flow": "triage",
-        "user": "a",
-        "messages": [{"role": "user", "content": "x"}],
-        "response": "y",
-        "consent": [],
-    }
-    bad = {**good, "feedback": [{"kind": "applause"}]}
-    (tmp_path / "logs.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(bad) + "\n")
+GOOD = {"flow": "triage", "user": "a", "messages": [{"role": "user", "content": "x"}], "response": "y", "consent": []}
+BAD = {**GOOD, "feedback": [{"kind": "applause"}]}
+
+
+def write_lines(path, *lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_bad_import_line_is_listed_and_the_rest_is_stored(tmp_path):
+    write_lines(tmp_path / "logs.jsonl", GOOD, BAD)
     done = flywheel("import", "logs.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 interactions, 1 rejected" in done.stdout
+    assert "logs.jsonl, line 2, field 'feedback.0.kind'" in done.stdout
+    again = flywheel("import", "logs.jsonl", "--json", "--rejects", "bad.jsonl", cwd=tmp_path)
+    report = json.loads(again.stdout)
+    assert (report["lines"], report["inferences"], report["duplicates"], report["rejected"]) == (2, 0, 1, 1)
+    assert json.loads((tmp_path / "bad.jsonl").read_text())["line"] == 2
+
+
+def test_a_strict_import_names_file_line_and_field_and_stores_nothing(tmp_path):
+    write_lines(tmp_path / "logs.jsonl", GOOD, BAD)
+    done = flywheel("import", "logs.jsonl", "--strict", cwd=tmp_path)
     assert done.returncode == 2
     assert "logs.jsonl, line 2, field 'feedback.0.kind'" in done.stderr
     assert flywheel("status", "--json", cwd=tmp_path).stdout.count('"captured": 0') == 1
@@ -93,3 +105,24 @@ def test_with_json_nothing_else_reaches_standard_output(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["live"] is None
     assert done.stderr.count("chatter") == 2
+
+
+def test_an_import_without_a_good_line_fails(tmp_path):
+    write_lines(tmp_path / "logs.jsonl", BAD)
+    done = flywheel("import", "logs.jsonl", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["rejected"] == 1
+    assert "every line was rejected" in done.stderr
+
+
+def test_what_is_imported_can_be_exported(tmp_path):
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    write_lines(tmp_path / "chat.jsonl", {"messages": messages})
+    done = flywheel("import", "chat.jsonl", "--format", "openai", "--consent", "training", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = flywheel("export", "inferences", "--out", "back.jsonl", "--format", "chat", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 1
+    assert json.loads((tmp_path / "back.jsonl").read_text()) == {"messages": messages}
+    done = flywheel("export", "inference", "--out", "no.jsonl", cwd=tmp_path)
+    assert (done.returncode, "Did you mean 'inferences'" in done.stderr) == (2, True)

@@ -1,25 +1,70 @@
-"""What a line of an imported file must look like; the messages end up in front of whoever wrote the file."""
+"""What an imported row must look like; the messages end up in front of whoever wrote the file."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self, TypeVar
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from flywheel.records import Check, FeedbackKind, Message, Purpose, Record, utcnow
 
+M = TypeVar("M", bound=BaseModel)
 Text = Annotated[str, Field(min_length=1)]
 FlowName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+LINE: Final = "(line)"
+"""The field of a problem that concerns a line as a whole."""
+_LONGEST_PLACE: Final = 120
+_JSON_NAMES: Final = {
+    list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean", type(None): "null",
+}  # fmt: skip
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class RefusedError(Exception):
+    """One line cannot be imported: its field and the reason, neither of which repeats the line's text."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field, self.reason = field, reason
+        super().__init__(f"field '{field}': {reason}")
+
+
+def validated(model: type[M], data: Any) -> M:
+    """``data`` as a row.
+
+    Raises:
+        RefusedError: names the first field that does not fit.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or LINE
+        raise RefusedError(place[:_LONGEST_PLACE], first["msg"]) from error
+
+
+def as_object(text: bytes) -> dict[str, Any]:
+    """One line's JSON object.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    try:
+        data = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise RefusedError(LINE, f"no JSON: {str(error).replace(' at line 1 column', ' at column')}") from error
+    if not isinstance(data, dict):
+        raise RefusedError(LINE, f"must be a JSON object, not {_JSON_NAMES[type(data)]}")
+    return data
 
 
 class ImportedReaction(Record):
     """One entry of ``feedback`` in an imported line."""
 
     kind: FeedbackKind
-    value: float | None = None
+    value: float | None = Field(default=None, allow_inf_nan=False)
     text: str | None = None
     ts: AwareDatetime | None = Field(default=None, description="default: the line's")
     user: str | None = Field(default=None, description="default: the line's")
@@ -36,12 +81,12 @@ class ImportedReaction(Record):
 
 
 class ImportedInteraction(Record):
-    """One line of an interactions file."""
+    """One interaction, as a line of a ``flywheel`` file says it and every reader makes it."""
 
     flow: FlowName
     user: Text
     session_id: Text | None = None
-    ts: AwareDatetime | None = Field(default=None, description="default: when the file was first imported")
+    ts: AwareDatetime | None = Field(default=None, description="default: when this lake first imported such a line")
     messages: Annotated[list[Message], Field(min_length=1)]
     response: str
     model: Text = "imported"

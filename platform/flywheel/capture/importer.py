@@ -1,110 +1,102 @@
-"""Import: bring existing logs and evaluation cases into the lake, each row once however often it is run.
+"""Import: bring existing logs and evaluation cases into the lake, each row once however often it is imported.
 
-A row's identity is its content, and a file's rows are committed in chunks named by the file's content:
-a killed import goes on where it stopped, and a second one changes nothing.
+Good lines are stored and bad ones listed; a killed import goes on where it stopped, and a second one, of the
+same file or of another with the same rows, changes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
 
-import pyarrow.compute as pc
-from pydantic import Field
-
-from flywheel.capture.import_format import ImportedCase, ImportedInteraction, ImportedReaction
-from flywheel.capture.jsonl import check
-from flywheel.capture.known import Known, key_of
-from flywheel.capture.privatise import TEXT_REMOVED, Privatiser, link_of
+from flywheel.capture.case_reader import CaseReader, texts
+from flywheel.capture.import_commit import Appender, Key, StoredCases, StoredTraffic
+from flywheel.capture.import_format import ImportedCase, ImportedInteraction
+from flywheel.capture.import_report import ImportReport
+from flywheel.capture.import_run import Import, run
+from flywheel.capture.known import key_of
+from flywheel.capture.leaks import scan
+from flywheel.capture.privatise import Link, Privatiser
+from flywheel.capture.readers import InteractionReader, Reading
+from flywheel.capture.sources import find
 from flywheel.capture.statements import read_statements
 from flywheel.config import FlywheelConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import content_id
-from flywheel.lake.schemas import to_arrow
 from flywheel.lake.tables import Lake
-from flywheel.records import EvalCase, Feedback, Inference, Record, feedback_id, utcnow
+from flywheel.records import EvalCase, Feedback, Inference, feedback_id, utcnow
 from flywheel.telemetry import Progress, Silent
 
-CHUNK: Final = 2_000
-"""Lines in one commit."""
-_MAX_DAYS: Final = 4_000
-
-R = TypeVar("R", Inference, Feedback)
-T = TypeVar("T")
-
-
-class ImportReport(Record):
-    """What an import did."""
-
-    file: str
-    lines: int = Field(description="lines of the file that hold a row")
-    inferences: int = 0
-    feedback: int = 0
-    cases: int = 0
-    duplicates: int = Field(default=0, description="rows that were in the lake already, or twice in the file")
-    text_removed: int = Field(default=0, description="interactions stored without text because nobody consented")
-
-    def summary(self) -> str:
-        """One line for a person."""
-        new = {"interactions": self.inferences, "reactions": self.feedback, "cases": self.cases}
-        parts = [f"{count:,} {name}" for name, count in new.items() if count] or ["nothing new"]
-        if self.duplicates:
-            parts.append(f"{self.duplicates:,} rows were there already")
-        if self.text_removed:
-            parts.append(f"{self.text_removed:,} stored without text (no consent)")
-        return f"{self.file}: {self.lines:,} lines; " + ", ".join(parts)
+UNDATED = "imports/undated"
+"""Object that holds the time of all lines without one."""
 
 
 def import_interactions(
-    lake: Lake, config: FlywheelConfig, keyring: Keyring, path: Path, *, progress: Progress | None = None
+    lake: Lake,
+    config: FlywheelConfig,
+    keyring: Keyring,
+    place: str | Path,
+    *,
+    reading: Reading | None = None,
+    strict: bool = False,
+    rejects: Path | None = None,
+    progress: Progress | None = None,
 ) -> ImportReport:
-    """Import a file of interactions (one ``ImportedInteraction`` a line) as inferences and feedback.
+    """Import interactions as inferences and feedback.
 
-    Lines without ``ts`` take the time at which a file of this content was first imported.
+    Args:
+        lake: where they go.
+        config: the flow, the privacy policy and the storage options.
+        keyring: of pseudonyms and surrogates.
+        place: a file, a folder, or ``s3://bucket/key-or-prefix``; JSON lines or JSON, gzip or not.
+        reading: the format, and what lines leave open.
+        strict: store nothing if a line is bad.
+        rejects: file of the bad lines; default ``<home>/rejects/<digest>.jsonl``.
+        progress: is told of lines.
 
     Raises:
-        InputError: names file, line and field; nothing of the file is stored.
+        UsageError: there is nothing to read. InputError: with ``strict``, names file, line and field.
     """
     progress = progress or Silent()
-    progress.start("import", f"checking {path.name}")
-    file = check(path, ImportedInteraction, progress)
-    first_time = _first_time(lake, file.digest)
-    privatiser = Privatiser(keyring, config.privacy, read_statements(lake))
-    committer = _Committer(lake, privatiser, f"import/{file.digest}")
-    report, read = ImportReport(file=str(path), lines=file.rows), 0
-    for number, chunk in enumerate(file.chunks(CHUNK), start=1):
-        rows = [_rows(line, config.tenant, first_time) for line in chunk]
-        report = _plus(report, **committer.commit(number, rows))
-        read += len(chunk)
-        progress.update(read, file.rows)
+    progress.start("import", str(place))
+    checked = (reading or Reading()).checked()
+    files = find(place, config.lake.storage_options)
+    store = _Interactions(lake, config, keyring.check_belongs(lake.store)).store
+    job = Import(str(place), files, lambda: InteractionReader(checked, config.flow), store)
+    report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
     progress.finish(report.summary())
     return report
 
 
-def import_cases(lake: Lake, config: FlywheelConfig, path: Path, *, progress: Progress | None = None) -> ImportReport:
-    """Import a file of evaluation cases (one ``ImportedCase`` a line). The texts are stored as they are.
+def import_cases(
+    lake: Lake,
+    config: FlywheelConfig,
+    place: str | Path,
+    *,
+    strict: bool = False,
+    rejects: Path | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import evaluation cases, one ``ImportedCase`` a line; arguments as for ``import_interactions``.
+
+    The texts are stored as written: a check must say what the prompt says, and cases are the team's own. Those
+    in which personal data is found are counted, and with ``strict`` refused.
 
     Raises:
-        InputError: names file, line and field; nothing of the file is stored.
+        UsageError: there is nothing to read. InputError: with ``strict``, names file, line and field.
     """
     progress = progress or Silent()
-    progress.start("import", f"checking {path.name}")
-    file = check(path, ImportedCase, progress)
-    seen = {str(row) for row in lake.read("eval_cases", columns=["case_id"])["case_id"].to_pylist()}
-    report, read = ImportReport(file=str(path), lines=file.rows), 0
-    for number, chunk in enumerate(file.chunks(CHUNK), start=1):
-        cases = [_case(line, config.flow) for line in chunk]
-        fresh = [case for case in _unique(cases, lambda case: case.case_id) if case.case_id not in seen]
-        stored = lake.append("eval_cases", fresh, app=f"import-cases/{file.digest}", version=number)
-        seen.update(case.case_id for case in fresh)
-        new = len(fresh) if stored else 0
-        report = _plus(report, cases=new, duplicates=len(cases) - new)
-        read += len(chunk)
-        progress.update(read, file.rows)
+    progress.start("import", str(place))
+    files = find(place, config.lake.storage_options)
+    store = partial(_store_cases, Appender(lake, StoredCases(lake)), config)
+    job = Import(str(place), files, lambda: CaseReader(config.privacy if strict else None), store)
+    report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
     progress.finish(report.summary())
     return report
 
@@ -112,22 +104,78 @@ def import_cases(lake: Lake, config: FlywheelConfig, path: Path, *, progress: Pr
 def uuid7_of(ts: datetime, *parts: str) -> str:
     """A UUIDv7 (RFC 9562, section 5.7) of a time and a content: its random bits are the content's SHA-256."""
     millis = int(ts.timestamp() * 1000)
-    bits = int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:10], "big")
+    bits = int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:10], "big")
     value = (millis << 80) | (7 << 76) | (bits >> 68 << 64) | (0b10 << 62) | (bits & (1 << 62) - 1)
     return str(uuid.UUID(int=value))
 
 
-def _first_time(lake: Lake, digest: str) -> datetime:
-    """When a file of this content was first imported; remembered in the lake, so that its ids stay the same."""
-    key = f"imports/{digest}"
-    lake.store.put_if_absent(key, utcnow().isoformat().encode())
-    return datetime.fromisoformat(lake.store.get(key).decode())
+class _Interactions:
+    """Stores interactions and their reactions."""
+
+    def __init__(self, lake: Lake, config: FlywheelConfig, keyring: Keyring) -> None:
+        self._tenant = config.tenant
+        self._undated = _undated(lake)
+        self._privatiser = Privatiser(keyring, config.privacy, read_statements(lake))
+        self._stored = StoredTraffic(lake)
+        self._appender = Appender(lake, self._stored)
+
+    def store(self, lines: Sequence[ImportedInteraction]) -> list[Counter[str]]:
+        """Append what is new; what became of each line."""
+        rows = [_rows(line, self._tenant, self._undated) for line in lines]
+        new = self._appender.append("inferences", [inference for inference, _ in rows], self._privatiser.inference)
+        links = self._links([inference for inference, _ in rows])
+        fresh = self._appender.append(
+            "feedback",
+            [reaction for _, reactions in rows for reaction in reactions],
+            lambda reaction: self._privatiser.feedback(reaction, links[reaction.inference_id]),
+        )
+        outcomes = []
+        for inference, reactions in rows:
+            mine = _claimed(new, [key_of("inferences", inference)])
+            said = _claimed(fresh, [key_of("feedback", reaction) for reaction in reactions])
+            bare = mine and not links[inference.inference_id].has_text
+            outcomes.append(
+                Counter(
+                    inferences=mine,
+                    feedback=said,
+                    duplicates=1 + len(reactions) - mine - said,
+                    text_removed=int(bare),
+                )
+            )
+        return outcomes
+
+    def _links(self, inferences: Iterable[Inference]) -> dict[str, Link]:
+        """As they are stored: a reaction gets the pseudonyms of its inference, and text only if that has some."""
+        flows: dict[str, set[str]] = {}
+        for row in inferences:
+            flows.setdefault(row.flow, set()).add(row.inference_id)
+        return {key: link for flow, ids in flows.items() for key, link in self._stored.of(flow).links(ids).items()}
 
 
-def _rows(line: ImportedInteraction, tenant: str, first_time: datetime) -> tuple[Inference, list[Feedback]]:
-    ts = line.ts or first_time
-    texts = [part for message in line.messages for part in (message.role, message.content)]
-    inference_id = uuid7_of(ts, tenant, line.flow, line.user, line.session_id or "", line.model, line.response, *texts)
+def _claimed(keys: set[Key], wanted: Iterable[Key]) -> int:
+    """How many of ``wanted`` are in ``keys``; they leave it, so that a row that comes twice is new once."""
+    mine = keys & set(wanted)
+    keys -= mine
+    return len(mine)
+
+
+def _undated(lake: Lake) -> datetime:
+    """The time of lines without one: when this lake first imported.
+
+    It never changes, so that a line is the same row in a file that grew or has another name.
+    """
+    lake.store.put_if_absent(UNDATED, utcnow().isoformat().encode())
+    return datetime.fromisoformat(lake.store.get(UNDATED).decode())
+
+
+def _rows(line: ImportedInteraction, tenant: str, undated: datetime) -> tuple[Inference, list[Feedback]]:
+    ts = line.ts or undated
+    said = [part for message in line.messages for part in (message.role, message.content)]
+    # Without consent the text is not stored; the same line with consent is another row, or it could never be.
+    silent = ["no consent"] if not line.consent else []
+    inference_id = uuid7_of(
+        ts, tenant, line.flow, line.user, line.session_id or "", line.model, line.response, *said, *silent
+    )
     inference = Inference(
         inference_id=inference_id,
         flow=line.flow,
@@ -161,56 +209,16 @@ def _rows(line: ImportedInteraction, tenant: str, first_time: datetime) -> tuple
     return inference, feedback
 
 
-def _reaction_key(reaction: ImportedReaction) -> str:
-    return f"import\x1f{reaction.model_dump_json(exclude_defaults=True)}"
-
-
-class _Committer:
-    """Commits the chunks of one file."""
-
-    def __init__(self, lake: Lake, privatiser: Privatiser, app: str) -> None:
-        self._lake, self._privatiser, self._app = lake, privatiser, app
-        self._known: dict[str, Known] = {}
-        tables = ("inferences", "feedback")
-        self._last = {table: lake.last_committed(table, app) or 0 for table in tables}
-
-    def commit(self, version: int, rows: Sequence[tuple[Inference, list[Feedback]]]) -> dict[str, int]:
-        """One chunk; returns what to add to the report. A chunk that is there already costs nothing."""
-        total = len(rows) + sum(len(feedback) for _, feedback in rows)
-        if min(self._last.values()) >= version:
-            return {"duplicates": total}
-        inferences = [self._privatiser.inference(row) for row, _ in rows]
-        reactions = [
-            self._privatiser.feedback(reaction, link_of(inference))
-            for inference, (_, feedback) in zip(inferences, rows, strict=True)
-            for reaction in feedback
-        ]
-        new_rows = self._append("inferences", inferences, version)
-        new_reactions = self._append("feedback", reactions, version)
-        return {
-            "inferences": len(new_rows),
-            "feedback": len(new_reactions),
-            "duplicates": total - len(new_rows) - len(new_reactions),
-            "text_removed": sum(TEXT_REMOVED in row.tags for row in new_rows),
-        }
-
-    def _append(self, table: str, rows: Sequence[R], version: int) -> list[R]:
-        """Commit the rows that no earlier line and no other file has brought; returns them."""
-        if self._last[table] >= version:
-            return []
-        there: set[tuple[Any, ...]] = set()
-        for flow, group in _by_flow(rows).items():
-            there |= self._of(flow).present(table, group)
-        fresh = [row for row in _unique(rows, lambda row: key_of(table, row)) if key_of(table, row) not in there]
-        data = to_arrow(table, fresh)
-        if not self._lake.append(table, data, app=self._app, version=version):
-            return []
-        for flow in _by_flow(fresh):
-            self._of(flow).add(table, data.filter(pc.field("flow") == flow))
-        return fresh
-
-    def _of(self, flow: str) -> Known:
-        return self._known.setdefault(flow, Known(self._lake, flow, max_partitions=_MAX_DAYS))
+def _store_cases(appender: Appender, config: FlywheelConfig, lines: Sequence[ImportedCase]) -> list[Counter[str]]:
+    cases = [_case(line, config.flow) for line in lines]
+    new = appender.append("eval_cases", cases, lambda case: case)
+    found = scan([(str(number), text) for number, line in enumerate(lines) for _, text in texts(line)], config.privacy)
+    personal = {leak.id for leak in found}
+    outcomes = []
+    for number, case in enumerate(cases):
+        mine = _claimed(new, [(case.case_id,)])
+        outcomes.append(Counter(cases=mine, duplicates=1 - mine, personal_data=int(str(number) in personal)))
+    return outcomes
 
 
 def _case(line: ImportedCase, flow: str) -> EvalCase:
@@ -225,19 +233,3 @@ def _case(line: ImportedCase, flow: str) -> EvalCase:
         origin="import",
         slice=line.slice,
     )
-
-
-def _by_flow(rows: Sequence[R]) -> dict[str, list[R]]:
-    groups: dict[str, list[R]] = {}
-    for row in rows:
-        groups.setdefault(row.flow, []).append(row)
-    return groups
-
-
-def _unique(rows: Sequence[T], key: Callable[[T], object]) -> list[T]:
-    """The first row of each key, in order."""
-    return list({key(row): row for row in reversed(rows)}.values())[::-1]
-
-
-def _plus(report: ImportReport, **more: int) -> ImportReport:
-    return report.model_copy(update={name: getattr(report, name) + count for name, count in more.items()})

@@ -1,6 +1,6 @@
 """Closed, typed, documented configuration. Imports nothing heavy."""
 
-from flywheel.config.loader import config_hash, dump, load
+from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
     CaptureConfig,
     ClusterConfig,
@@ -42,4 +42,5 @@ __all__ = [
     "config_hash",
     "dump",
     "load",
+    "parse_overrides",
 ]

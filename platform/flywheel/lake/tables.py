@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -70,15 +70,28 @@ class Lake:
 
         ``at`` reads the table as it was at that version. A table that does not exist yet is empty.
         """
-        schema = schema_of(table)
-        wanted = schema if columns is None else pa.schema([_field(schema, table, name) for name in columns])
-        snapshot = self._open(table, at)
-        if snapshot is None or (dates is not None and not dates):
+        wanted = _wanted(table, columns)
+        dataset = self._dataset(table, flow=flow, dates=dates, at=at)
+        if dataset is None:
             return wanted.empty_table()
         with explained(self.table_uri(table)):
-            dataset = snapshot.to_pyarrow_dataset(file_pruning_predicate=_pruning(flow, dates))
-            present = [name for name in wanted.names if name in dataset.schema.names]
-            return conform(dataset.to_table(columns=present), wanted)
+            return conform(dataset.to_table(columns=_present(dataset, wanted)), wanted)
+
+    def scan(
+        self, table: str, *, flow: str | None = None, columns: Sequence[str] | None = None, rows: int = 4_096
+    ) -> Iterator[pa.Table]:
+        """``read`` in pieces of at most ``rows`` rows, with a few of them in memory at a time."""
+        wanted = _wanted(table, columns)
+        dataset = self._dataset(table, flow=flow)
+        if dataset is None:
+            return
+        with explained(self.table_uri(table)):
+            scanner = dataset.scanner(
+                columns=_present(dataset, wanted), batch_size=rows, batch_readahead=1, fragment_readahead=1
+            )
+            for batch in scanner.to_batches():
+                if batch.num_rows:
+                    yield conform(pa.Table.from_batches([batch]), wanted)
 
     def records(
         self,
@@ -128,6 +141,16 @@ class Lake:
         with explained(self.table_uri(table)):
             return snapshot.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
 
+    def _dataset(
+        self, table: str, *, flow: str | None = None, dates: Collection[str] | None = None, at: int | None = None
+    ) -> Any:
+        """A pyarrow dataset of the files of a flow and some dates; None where there can be no row."""
+        snapshot = self._open(table, at)
+        if snapshot is None or (dates is not None and not dates):
+            return None
+        with explained(self.table_uri(table)):
+            return snapshot.to_pyarrow_dataset(file_pruning_predicate=_pruning(flow, dates))
+
     def _open(self, table: str, at: int | None = None) -> DeltaTable | None:
         schema_of(table)
         return TableAddress(self.table_uri(table), self.storage_options).open(at)
@@ -150,6 +173,16 @@ def _field(schema: pa.Schema, table: str, name: str) -> pa.Field:
     if name not in schema.names:
         raise LakeError(f"table {table} has no column '{name}'; its columns are {', '.join(schema.names)}")
     return schema.field(name)
+
+
+def _wanted(table: str, columns: Sequence[str] | None) -> pa.Schema:
+    schema = schema_of(table)
+    return schema if columns is None else pa.schema([_field(schema, table, name) for name in columns])
+
+
+def _present(dataset: Any, wanted: pa.Schema) -> list[str]:
+    """Columns that the stored table has; it may be older than the row type."""
+    return [name for name in wanted.names if name in dataset.schema.names]
 
 
 def _pruning(flow: str | None, dates: Collection[str] | None) -> list[tuple[str, str, Any]] | None:

@@ -1,13 +1,16 @@
-"""Importing: all of a file or nothing, and each row once however often."""
+"""Importing: good lines stored, bad ones listed, and each row once however often."""
 
+import gzip
 import json
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from flywheel.capture import importer
+from flywheel.capture import import_run
 from flywheel.capture.importer import import_cases, import_interactions, uuid7_of
+from flywheel.capture.readers import Reading
 from flywheel.errors import InputError, UsageError
 from flywheel.lake.tables import Lake
 from flywheel.records import EvalCase
@@ -80,7 +83,7 @@ def test_a_file_that_grew_brings_only_what_is_new(pipeline, write):
 
 
 def test_many_lines_go_in_chunks_and_a_killed_import_goes_on(pipeline, write, monkeypatch):
-    monkeypatch.setattr(importer, "CHUNK", 4)
+    monkeypatch.setattr(import_run, "CHUNK", 4)
     path = write(*({**LINE, "user": f"u{n}"} for n in range(10)))
     real, calls = Lake.append, []
 
@@ -120,20 +123,129 @@ def test_many_lines_go_in_chunks_and_a_killed_import_goes_on(pipeline, write, mo
         ("\ufffe nonsense\n", "(line)"),
     ],
 )
-def test_a_bad_line_names_file_line_and_field_and_stores_nothing(pipeline, write, bad, field):
-    path = write(LINE, "\n", bad)
+def test_a_bad_line_is_listed_and_the_others_are_stored(pipeline, write, bad, field):
+    path = write(LINE, "\n", bad, {**LINE, "user": "ben"})
+    report = run(pipeline, path)
+    assert (report.lines, report.rejected, report.inferences, report.feedback) == (3, 1, 2, 4)
+    (reject,) = [json.loads(line) for line in Path(report.rejects).read_text().splitlines()]
+    assert reject.keys() == {"file", "line", "field", "reason"}
+    assert (reject["file"], reject["line"], reject["field"]) == (str(path), 3, field)
+    assert report.first_rejects[0].line == 3
+    assert "1 rejected" in report.summary()
+    assert f"field '{field}'" in "\n".join(report.remarks())
+
+    before = Path(report.rejects).read_text()
+    again = run(pipeline, path)
+    assert (again.lines, again.rejected, again.inferences, again.duplicates) == (3, 1, 0, 6)
+    assert (again.rejects, Path(again.rejects).read_text()) == (report.rejects, before)
+
+
+def test_strict_names_file_line_and_field_and_stores_nothing(pipeline, write):
+    path = write(LINE, "\n", {**LINE, "user": ""})
     with pytest.raises(InputError) as error:
-        run(pipeline, path)
-    assert (error.value.file, error.value.line, error.value.field) == (str(path), 3, field)
+        run(pipeline, path, strict=True)
+    assert (error.value.file, error.value.line, error.value.field) == (str(path), 3, "user")
     assert error.value.exit_code == 2
     assert pipeline.lake.version("inferences") is None
+    assert not (pipeline.config.home_path() / "rejects").exists()
+    assert run(pipeline, write(LINE, name="good.jsonl"), strict=True).inferences == 1
+
+
+def test_rejects_say_nothing_of_the_text(pipeline, write):
+    secrets = [
+        '{"user": "anna@corp.io\n',
+        {**LINE, "consent": ["anna@corp.io"]},
+        {**LINE, "ts": "anna@corp.io"},
+        {**LINE, "feedback": [{"kind": "anna@corp.io"}]},
+    ]
+    report = run(pipeline, write(*secrets))
+    assert report.rejected == 4
+    assert report.all_bad
+    assert "anna" not in Path(report.rejects).read_text()
+
+
+def test_rejects_go_where_they_are_wanted_and_leave_with_their_reason(pipeline, write, tmp_path):
+    wanted = tmp_path / "bad.jsonl"
+    assert run(pipeline, write(LINE, "x\n"), rejects=wanted).rejects == str(wanted)
+    assert len(wanted.read_text().splitlines()) == 1
+    assert run(pipeline, write(LINE), rejects=wanted).rejects is None
+    assert not wanted.exists()
+    with pytest.raises(UsageError, match="--rejects"):
+        run(pipeline, write(LINE, "x\n"), rejects=tmp_path / "file.jsonl" / "bad.jsonl")
 
 
 def test_bytes_that_are_no_utf8_are_a_bad_line(pipeline, tmp_path):
     path = tmp_path / "latin.jsonl"
-    path.write_bytes(json.dumps(LINE, ensure_ascii=False).replace("ok", "ol\u00e9").encode("latin-1"))
-    with pytest.raises(InputError, match="line 1"):
-        run(pipeline, path)
+    text = json.dumps(LINE, ensure_ascii=False)
+    path.write_bytes(text.replace("ok", "ol\u00e9").encode("latin-1") + b"\n" + text.encode())
+    report = run(pipeline, path)
+    assert (report.rejected, report.inferences) == (1, 1)
+
+
+def test_gzip_and_folders_bring_the_same_rows(pipeline, write, tmp_path):
+    plain = write(LINE, {**LINE, "user": "ben"})
+    folder = tmp_path / "logs" / "2025"
+    folder.mkdir(parents=True)
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    (folder / "a.json").write_text(json.dumps([{**LINE, "user": "cid"}, 7], indent=1))
+    (folder / "notes.txt").write_text("not one of them")
+    (folder / ".hidden.jsonl").write_text("x")
+    report = run(pipeline, tmp_path / "logs")
+    assert [file.file for file in report.files] == [str(folder / "a.json"), str(folder / "b.jsonl.gz")]
+    assert [(file.lines, file.inferences, file.rejected) for file in report.files] == [(2, 1, 1), (2, 2, 0)]
+    assert (report.lines, report.inferences, report.rejected) == (4, 3, 1)
+    assert run(pipeline, plain).duplicates == 6
+
+
+def test_a_gzip_that_is_cut_off_gives_the_lines_before(pipeline, tmp_path):
+    lines = [json.dumps({**LINE, "user": uuid.UUID(int=n**9).hex}) + "\n" for n in range(200)]
+    packed = gzip.compress("".join(lines).encode(), 1)
+    path = tmp_path / "cut.jsonl.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    report = run(pipeline, path)
+    assert 20 < report.inferences < 180
+    assert (report.rejected, report.lines) == (1, report.inferences + 1)
+    assert report.first_rejects[0].line == report.lines
+    assert "cut off" in report.first_rejects[0].reason
+
+
+def test_a_row_counts_for_its_file_once(pipeline, write, tmp_path):
+    write(LINE, LINE, name="a.jsonl")
+    write({**LINE, "feedback": [*LINE["feedback"], {"kind": "rating", "value": 1}]}, name="b.jsonl")
+    report = run(pipeline, tmp_path)
+    assert [(one.inferences, one.feedback, one.duplicates) for one in report.files] == [(1, 2, 3), (0, 1, 3)]
+
+
+def test_lines_without_a_time_are_the_same_row_in_a_file_that_grew(pipeline, write):
+    line = {key: value for key, value in LINE.items() if key != "ts"}
+    run(pipeline, write(line))
+    assert run(pipeline, write(line, {**line, "user": "ben"}, name="grown.jsonl")).inferences == 1
+    assert len(pipeline.inferences()) == 2
+
+
+def test_text_left_out_for_want_of_consent_can_come_with_consent(pipeline, write):
+    silent = {key: value for key, value in LINE.items() if key != "consent"}
+    path = write(silent)
+    bare = run(pipeline, path, reading=Reading(consent=[]))
+    assert (bare.inferences, bare.text_removed) == (1, 1)
+    full = run(pipeline, path, reading=Reading(consent=["training"]))
+    assert (full.inferences, full.text_removed) == (1, 0)
+    assert sorted(len(row.messages) for row in pipeline.inferences()) == [0, 1]
+
+
+def test_flags_fill_what_lines_leave_open_and_nothing_else(pipeline, write):
+    open_line = {key: LINE[key] for key in ("messages", "response")}
+    reading = Reading("flywheel", flow="other", user="team", consent=["training"])
+    assert run(pipeline, write(open_line, LINE), reading=reading).inferences == 2
+    rows = {row.flow: row for row in pipeline.inferences()}
+    assert rows["other"].subject == pipeline.keyring.pseudonym("default", "team")
+    assert rows["triage"].subject == pipeline.keyring.pseudonym("default", "ann")
+    assert rows["triage"].consent == ["training", "evaluation"]
+
+
+def test_a_format_that_does_not_exist_is_named_with_the_nearest(pipeline, write):
+    with pytest.raises(UsageError, match="did you mean 'openai'"):
+        run(pipeline, write(LINE), reading=Reading("opanai"))
 
 
 def test_a_byte_order_mark_and_crlf_are_fine(pipeline, tmp_path):
@@ -151,7 +263,7 @@ def test_an_empty_file_says_so(pipeline, write, content):
 def test_a_missing_file_says_so(pipeline, tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         run(pipeline, tmp_path / "none.jsonl")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="no file that ends in"):
         run(pipeline, tmp_path)
 
 
@@ -160,7 +272,7 @@ def test_without_consent_no_text_is_stored(pipeline, write):
     assert report.text_removed == 1
     assert pipeline.inferences()[0].messages == []
     assert {reaction.text for reaction in pipeline.feedback()} == {None}
-    assert "no consent" in report.summary()
+    assert "nobody consented" in report.remarks()[0]
 
 
 def test_progress_is_told(pipeline, write):
@@ -176,10 +288,10 @@ def test_progress_is_told(pipeline, write):
         def finish(self, text=""):
             told.append(text)
 
-    run(pipeline, write(LINE, {**LINE, "user": "ben"}), progress=Watch())
+    run(pipeline, write(*({**LINE, "user": f"u{n}"} for n in range(1_000))), progress=Watch())
     assert told[0] == "import"
-    assert (2, 2) in told
-    assert "2 interactions" in told[-1]
+    assert (1_000, None) in told
+    assert "1,000 interactions" in told[-1]
 
 
 def test_several_flows_in_one_file(pipeline, write):
@@ -221,8 +333,25 @@ def test_cases_are_stored_once(pipeline, write):
         ({**CASE, "suite": ""}, "suite"),
     ],
 )
-def test_a_bad_case_stores_nothing(pipeline, write, bad, field):
+def test_a_bad_case_is_listed_and_with_strict_stores_nothing(pipeline, write, bad, field):
+    path = write(CASE, bad)
     with pytest.raises(InputError) as error:
-        import_cases(pipeline.lake, pipeline.config, write(CASE, bad))
+        import_cases(pipeline.lake, pipeline.config, path, strict=True)
     assert (error.value.line, error.value.field) == (2, field)
     assert pipeline.lake.version("eval_cases") is None
+    report = import_cases(pipeline.lake, pipeline.config, path)
+    assert (report.lines, report.cases, report.rejected) == (2, 1, 1)
+
+
+def test_personal_data_in_cases_is_counted_and_refused_by_strict(pipeline, write):
+    leaky = {**CASE, "check": {"kind": "json", "expected": {"mail": "ann@corp.io"}}}
+    path = write(CASE, leaky, {**CASE, "messages": [{"role": "user", "content": "write to me@example.com"}]})
+    report = import_cases(pipeline.lake, pipeline.config, path)
+    assert (report.cases, report.personal_data) == (3, 1)
+    assert "personal data" in report.remarks()[0]
+    stored = pipeline.lake.records("eval_cases", EvalCase)
+    assert {"mail": "ann@corp.io"} in [case.check.expected for case in stored]
+    with pytest.raises(InputError, match=r"email") as error:
+        import_cases(pipeline.lake, pipeline.config, path, strict=True)
+    assert (error.value.line, error.value.field) == (2, "check.expected")
+    assert "ann@" not in str(error.value)

@@ -30,6 +30,20 @@ def test_put_if_absent_keeps_the_first(store: ObjectStore):
     assert store.get("a/b.json") == b"3"
 
 
+def test_a_large_object_comes_in_chunks_of_one_version(store: ObjectStore):
+    store.put("a", bytes(range(10)))
+    assert list(store.chunks("a", size=4)) == [bytes(range(4)), bytes(range(4, 8)), bytes([8, 9])]
+    store.put("empty", b"")
+    assert list(store.chunks("empty")) == []
+    with pytest.raises(NotFoundInLakeError):
+        list(store.chunks("none"))
+    chunks = store.chunks("a", size=4)
+    next(chunks)
+    store.put("a", b"something else")
+    with pytest.raises(LakeError, match="a could not be read"):
+        next(chunks)
+
+
 def test_one_of_many_racing_writers_wins(store: ObjectStore):
     with ThreadPoolExecutor(16) as pool:
         for key in map(str, range(20)):

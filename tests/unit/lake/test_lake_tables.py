@@ -85,6 +85,22 @@ def test_reads_touch_only_the_partitions_asked_for(lake: Lake):
         lake.read("inferences", flow="triage")
 
 
+def test_a_scan_gives_what_a_read_gives_in_pieces(lake: Lake):
+    assert list(lake.scan("inferences")) == []
+    for n in range(3):
+        lake.append("inferences", [inference(10 * n + i, day=1 + n % 2) for i in range(10)], app="a", version=n)
+    lake.append("inferences", [inference(99, flow="other")], app="a", version=3)
+    pieces = list(lake.scan("inferences", flow="triage", columns=["subject", "date"], rows=4))
+    assert max(piece.num_rows for piece in pieces) == 4
+    whole = lake.read("inferences", flow="triage", columns=["subject", "date"])
+    assert pieces[0].schema == whole.schema
+    assert sorted(row["subject"] for piece in pieces for row in piece.to_pylist()) == sorted(
+        whole["subject"].to_pylist()
+    )
+    with pytest.raises(LakeError, match="no column 'colour'"):
+        list(lake.scan("inferences", columns=["colour"]))
+
+
 def test_rows_without_a_flow_are_seen_from_every_flow(lake: Lake):
     ts = datetime(2026, 1, 1, tzinfo=UTC)
     lake.append("consents", [Consent(subject="s", purpose="training", ts=ts, state="granted")], app="a", version=0)
