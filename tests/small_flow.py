@@ -1,18 +1,37 @@
 """A small flow for tests: logs, a reviewer who knows the truth, and a configuration of one quick turn."""
 
 import json
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import yaml
 
-from flywheel.config import FlywheelConfig
+from flywheel.capture.importer import import_cases, import_interactions
+from flywheel.config import FlywheelConfig, load
 from flywheel.demo.product import Generator, render, write_cases
 from flywheel.demo.reviewer import Reviewer, TruthBook
+from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.review.labels import add_labels, make_label
+from flywheel.rollout import promotion
+from flywheel.telemetry import Silent
 from flywheel.workflow.labelling import queue
+from flywheel.workflow.models import registered
 
 ROOT = Path(__file__).parents[1]
+INTERACTIONS = 200
+KEYS = {
+    "inferences": ["inference_id"],
+    "feedback": ["feedback_id"],
+    "signals": ["inference_id", "signal", "version"],
+    "examples": ["example_id"],
+    "eval_cases": ["case_id", "version"],
+    "eval_results": ["run_id", "case_id", "case_version"],
+    "decisions": ["decision_id"],
+}
+"""What names a row of each table: no two rows of a table have the same."""
 
 
 def settings(home: Path, **sections) -> dict:
@@ -73,3 +92,27 @@ def label(config: FlywheelConfig, count: int) -> Lake:
         ],
     )
     return lake
+
+
+def prepare(folder, cluster, model, **sections):
+    """A flow with logs, cases, labels and a live model; the keys are the same in every folder."""
+    folder.mkdir()
+    content = settings(folder / "home", cluster={"address": cluster.address}, **sections)
+    (folder / "flow.yaml").write_text(yaml.safe_dump(content))
+    config = load(FlywheelConfig, folder / "flow.yaml")
+    lake = open_lake(config)
+    import_interactions(lake, config, Keyring(config.home_path()), write_logs(folder / "logs.jsonl", INTERACTIONS))
+    import_cases(lake, config, write_old_cases(folder / "cases.jsonl"))
+    label(config, INTERACTIONS)
+    promotion.start(lake, config, registered(config, str(model), Silent()))
+    return config, lake
+
+
+def start_turn(folder, cluster, **environment):
+    command = [sys.executable, "-c", "from flywheel.cli import main; main()", "turn", "--json", "-c", "flow.yaml"]
+    with (folder / "out.json").open("wb") as out, (folder / "turn.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=out, stderr=log, env={**cluster.environment, **environment})
+
+
+def row_keys(lake, table, key):
+    return Counter(tuple(row.values()) for row in lake.read(table, columns=key).to_pylist())

@@ -4,42 +4,22 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import ray_nodes
 import small_flow
-import yaml
 
-from flywheel.capture.importer import import_cases, import_interactions
-from flywheel.config import FlywheelConfig, load
-from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import list_manifests
-from flywheel.lake.tables import open_lake
-from flywheel.rollout import promotion
-from flywheel.telemetry import Silent
 from flywheel.testing import make_tiny_model
-from flywheel.workflow.models import registered
 from flywheel.workflow.steps import TurnHandle
 from flywheel.workflow.turn import STEP_NAMES, step_key
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow]
 
-INTERACTIONS = 200
 KILLS = int(os.environ.get("FLYWHEEL_KILLS", "5"))
-KEYS = {
-    "inferences": ["inference_id"],
-    "feedback": ["feedback_id"],
-    "signals": ["inference_id", "signal", "version"],
-    "examples": ["example_id"],
-    "eval_cases": ["case_id", "version"],
-    "eval_results": ["run_id", "case_id", "case_version"],
-    "decisions": ["decision_id"],
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,38 +32,16 @@ def cluster():
         nodes.stop()
 
 
-def prepare(folder, cluster, model, **sections):
-    """A flow with logs, cases, labels and a live model; the keys are the same in every folder."""
-    folder.mkdir()
-    settings = small_flow.settings(folder / "home", cluster={"address": cluster.address}, **sections)
-    (folder / "flow.yaml").write_text(yaml.safe_dump(settings))
-    config = load(FlywheelConfig, folder / "flow.yaml")
-    lake = open_lake(config)
-    import_interactions(
-        lake, config, Keyring(config.home_path()), small_flow.write_logs(folder / "logs.jsonl", INTERACTIONS)
-    )
-    import_cases(lake, config, small_flow.write_old_cases(folder / "cases.jsonl"))
-    small_flow.label(config, INTERACTIONS)
-    promotion.start(lake, config, registered(config, str(model), Silent()))
-    return config, lake
-
-
-def start_turn(folder, cluster, **environment):
-    command = [sys.executable, "-c", "from flywheel.cli import main; main()", "turn", "--json", "-c", "flow.yaml"]
-    with (folder / "out.json").open("wb") as out, (folder / "turn.log").open("ab") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=out, stderr=log, env={**cluster.environment, **environment})
-
-
 def test_five_kills_at_random_moments_change_nothing(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("FLYWHEEL_MASTER_KEY", "ab" * 32)
     cluster.environment["FLYWHEEL_MASTER_KEY"] = "ab" * 32
     model = make_tiny_model(tmp_path / "model")
     killed, calm = tmp_path / "killed", tmp_path / "calm"
-    config, lake = prepare(killed, cluster, model)
+    config, lake = small_flow.prepare(killed, cluster, model)
     chance = random.Random(20261122)
     turn, stored = TurnHandle(lake.store, "triage", "turn-0001"), {}
     for _ in range(KILLS):
-        process = start_turn(killed, cluster)
+        process = small_flow.start_turn(killed, cluster)
         time.sleep(chance.uniform(4, 24))
         assert process.poll() is None, "the turn ended before it could be killed: make it longer"
         process.send_signal(signal.SIGKILL)
@@ -92,18 +50,18 @@ def test_five_kills_at_random_moments_change_nothing(cluster, tmp_path, monkeypa
             if artifact := turn.read(step_key(name)):
                 assert stored.setdefault(name, artifact) == artifact, f"the finished step {name} ran twice"
     assert stored, "every kill came before the first step ended: the test proved nothing"
-    assert start_turn(killed, cluster).wait(300) == 0, (killed / "turn.log").read_text()[-3000:]
+    assert small_flow.start_turn(killed, cluster).wait(300) == 0, (killed / "turn.log").read_text()[-3000:]
     result = json.loads((killed / "out.json").read_text())
     assert result["id"] == "turn-0001"
     assert {name: result["steps"][name] for name in stored} == stored
 
-    calm_config, calm_lake = prepare(calm, cluster, model)
-    assert start_turn(calm, cluster).wait(300) == 0, (calm / "turn.log").read_text()[-3000:]
+    calm_config, calm_lake = small_flow.prepare(calm, cluster, model)
+    assert small_flow.start_turn(calm, cluster).wait(300) == 0, (calm / "turn.log").read_text()[-3000:]
     ours, theirs = (list_manifests(one, "dataset", "triage") for one in (lake, calm_lake))
     assert [item.id for item in ours] == [item.id for item in theirs]
     assert len(ours) == 1
-    for table, key in KEYS.items():
-        counts = [row_keys(one, table, key) for one in (lake, calm_lake)]
+    for table, key in small_flow.KEYS.items():
+        counts = [small_flow.row_keys(one, table, key) for one in (lake, calm_lake)]
         assert [row for row, times in counts[0].items() if times > 1] == [], table
         if table not in {"decisions", "eval_results"}:  # these name the moment, and the model that was trained
             assert counts[0] == counts[1], table
@@ -118,15 +76,15 @@ def test_a_store_that_dies_in_the_middle_is_one_clear_error_and_the_rerun_comple
         monkeypatch.setenv(name, value)
     lake_section = {"uri": server.new_lake_uri(), "storage_options": server.options}
     folder = tmp_path / "flow"
-    _, lake = prepare(folder, cluster, make_tiny_model(tmp_path / "model"), lake=lake_section)
+    _, lake = small_flow.prepare(folder, cluster, make_tiny_model(tmp_path / "model"), lake=lake_section)
     turn = TurnHandle(lake.store, "triage", "turn-0001")
 
-    refused = start_turn(folder, cluster, **{**server.environment, "AWS_SECRET_ACCESS_KEY": "wrong"})
+    refused = small_flow.start_turn(folder, cluster, **{**server.environment, "AWS_SECRET_ACCESS_KEY": "wrong"})
     assert refused.wait(120) == 1
     assert "error: " in last_line(folder)
     assert "key" in last_line(folder)
 
-    process = start_turn(folder, cluster, **server.environment)
+    process = small_flow.start_turn(folder, cluster, **server.environment)
     deadline = time.monotonic() + 200
     while turn.read(step_key("reward")) is None:
         assert process.poll() is None, (folder / "turn.log").read_text()[-3000:]
@@ -139,17 +97,15 @@ def test_a_store_that_dies_in_the_middle_is_one_clear_error_and_the_rerun_comple
     assert "Traceback" not in (folder / "turn.log").read_text()
 
     server.start()
-    assert start_turn(folder, cluster, **server.environment).wait(300) == 0, (folder / "turn.log").read_text()[-3000:]
+    assert small_flow.start_turn(folder, cluster, **server.environment).wait(300) == 0, (
+        folder / "turn.log"
+    ).read_text()[-3000:]
     result = json.loads((folder / "out.json").read_text())
     assert {name: result["steps"][name] for name in finished} == finished
     assert len(list_manifests(lake, "dataset", "triage")) == 1
-    for table, key in KEYS.items():
-        assert [row for row, times in row_keys(lake, table, key).items() if times > 1] == [], table
+    for table, key in small_flow.KEYS.items():
+        assert [row for row, times in small_flow.row_keys(lake, table, key).items() if times > 1] == [], table
 
 
 def last_line(folder):
     return (folder / "turn.log").read_text().strip().splitlines()[-1]
-
-
-def row_keys(lake, table, key):
-    return Counter(tuple(row.values()) for row in lake.read(table, columns=key).to_pylist())

@@ -1,0 +1,83 @@
+"""A worker node that dies in each stage of a turn: the turn completes, with the same dataset and the same model."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import ray_nodes
+from small_flow import INTERACTIONS, KEYS, prepare, row_keys, start_turn
+
+from flywheel.lake.manifests import list_manifests
+from flywheel.testing import make_tiny_model
+from flywheel.workflow.steps import TurnHandle
+from flywheel.workflow.turn import STEP_NAMES, step_key
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.vllm,
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.environ.get("FLYWHEEL_LONG"), reason="takes ten minutes: make reliability"),
+]
+
+STAGES = ("reward", "score", "sweep", "train", "evaluate")
+"""Stages whose work lies on the nodes; the others run in the driver."""
+
+
+@pytest.fixture
+def cluster(s3_environment):
+    nodes = ray_nodes.RayNodes(Path(sys.executable), {**s3_environment.environment, "FLYWHEEL_MASTER_KEY": "cd" * 32})
+    try:
+        nodes.start_head()
+        for _ in range(2):
+            nodes.add_worker(cpus=4)
+        yield nodes
+    finally:
+        nodes.stop()
+
+
+def kill_in_each_stage(cluster, turn, killed, over):
+    """As soon as a stage has begun, the older worker node dies and a new one joins."""
+    for stage in STAGES:
+        before = step_key(STEP_NAMES[STEP_NAMES.index(stage) - 1])
+        while turn.read(before) is None:
+            if over.wait(0.2):
+                return
+        time.sleep(2)
+        if turn.read(step_key(stage)) is None:
+            cluster.kill(cluster.nodes[1])  # the first is the head
+            killed.append(stage)
+            cluster.add_worker(cpus=4)
+
+
+def test_a_node_that_dies_in_each_stage_changes_nothing(cluster, s3_environment, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLYWHEEL_MASTER_KEY", "cd" * 32)
+    model = make_tiny_model(tmp_path / "model")
+    lakes = {}
+    killed, over = [], threading.Event()
+    for name in ("calm", "killed"):
+        section = {"uri": s3_environment.new_lake_uri(), "storage_options": s3_environment.options}
+        _, lakes[name] = prepare(tmp_path / name, cluster, model, lake=section)
+        turn = TurnHandle(lakes[name].store, "triage", "turn-0001")
+        reaper = threading.Thread(target=kill_in_each_stage, args=(cluster, turn, killed, over))
+        if name == "killed":
+            reaper.start()
+        try:
+            code = start_turn(tmp_path / name, cluster).wait(900)
+        finally:
+            over.set()
+        assert code == 0, (tmp_path / name / "turn.log").read_text()[-3000:]
+        if name == "killed":
+            reaper.join(120)
+        over.clear()
+    assert set(killed) >= {"reward", "train", "evaluate"}, f"only {killed} lasted long enough to be hit"
+    for kind in ("dataset", "model"):
+        ours, theirs = (list_manifests(lakes[name], kind, "triage") for name in ("killed", "calm"))
+        assert [item.id for item in ours] == [item.id for item in theirs]
+        if kind == "model":  # resumed to the same bits
+            assert [item.data["content_hash"] for item in ours] == [item.data["content_hash"] for item in theirs]
+    for table, key in KEYS.items():
+        assert [row for row, times in row_keys(lakes["killed"], table, key).items() if times > 1] == [], table
+    assert len(lakes["killed"].read("inferences", columns=["inference_id"])) == INTERACTIONS
