@@ -16,7 +16,8 @@ Text = Annotated[str, Field(min_length=1)]
 FlowName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 LINE: Final = "(line)"
 """The field of a problem that concerns a line as a whole."""
-_LONGEST_PLACE: Final = 120
+_PLAIN: Final = re.compile(r"[\w-]{1,40}")
+"""A key that may be repeated; others are somebody's text."""
 _JSON_NAMES: Final = {
     list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean", type(None): "null",
 }  # fmt: skip
@@ -41,8 +42,8 @@ def validated(model: type[M], data: Any) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or LINE
-        raise RefusedError(place[:_LONGEST_PLACE], first["msg"]) from error
+        place = ".".join(part if _PLAIN.fullmatch(part) else "(key)" for part in map(str, first["loc"]))
+        raise RefusedError(place or LINE, first["msg"]) from error
 
 
 def as_object(text: bytes) -> dict[str, Any]:

@@ -156,10 +156,11 @@ def test_rejects_say_nothing_of_the_text(pipeline, write):
         '{"user": "anna@corp.io\n',
         {**LINE, "consent": ["anna@corp.io"]},
         {**LINE, "ts": "anna@corp.io"},
+        {**LINE, "anna@corp.io": 1},
         {**LINE, "feedback": [{"kind": "anna@corp.io"}]},
     ]
     report = run(pipeline, write(*secrets))
-    assert report.rejected == 4
+    assert report.rejected == 5
     assert report.all_bad
     assert "anna" not in Path(report.rejects).read_text()
 
