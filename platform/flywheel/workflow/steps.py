@@ -79,7 +79,8 @@ def open_turn(store: ObjectStore, config: FlywheelConfig, *, new: bool = False) 
                     f"{last.turn_id} is unfinished and was started with another configuration. "
                     "Run it again with that configuration, or pass --new to abandon it."
                 )
-            last.write("finished", {"decision": "inconclusive", "reasons": ["abandoned"], "at": utcnow().isoformat()})
+            abandoned = {"decision": "inconclusive", "reasons": ["abandoned"], "abandoned": True}
+            last.write("finished", {**abandoned, "at": utcnow().isoformat()})
     fresh = TurnHandle(store, config.flow, f"turn-{len(ids) + 1:04d}")
     begun = {
         "started": utcnow().isoformat(),

@@ -6,13 +6,13 @@ The list ``STEPS`` is the whole story in order. Each step leaves an artifact; se
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flywheel.config import FilterConfig, FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.lake.keys import Keyring
+from flywheel.lake.lease import Held
 from flywheel.lake.tables import open_lake
 from flywheel.records import utcnow
 from flywheel.registry.tracking import track
@@ -109,27 +109,40 @@ def run_turn(
         ``decision`` is promote, reject, continue or inconclusive.
 
     Raises:
-        BusyError: another turn of this flow is running.
+        LeaseHeldError: another turn of this flow is running, here or on another machine.
         UsageError: nothing to turn on yet; says what is missing.
     """
     if until is not None and until not in STEPS:
         raise UsageError(f"'{until}' is no step of a turn; steps: {', '.join(STEPS)}")
+    with only_one(config, "turn") as lease:
+        return run_turn_under(lease, config, model=model, new=new, until=until, progress=progress)
+
+
+def run_turn_under(
+    lease: Held,
+    config: FlywheelConfig,
+    *,
+    model: Variant | None = None,
+    new: bool = False,
+    until: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """``run_turn`` for whoever holds the flow's lease already. No step begins once somebody else has taken it over."""
     progress = progress or Silent()
     check_disk(config.home_path())
     lake = open_lake(config)
-    with only_one(config, "turn"):
-        if model is not None:
-            promotion.start(lake, config, model)
-        prepare.check_ready(lake, config)
-        turn = open_turn(lake.store, config, new=new)
-        names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
-        context = Context(lake, config, Keyring(config.home_path()), turn, _work(config, turn))
-        with connected(config):
-            done = run_steps(turn, [_step(name, context) for name in names], progress)
-        result = _result(turn, done)
-        if "promote" in done or "stop" in done.get("curate", {}):
-            _finish(config, turn, result)
-        return result
+    if model is not None:
+        promotion.start(lake, config, model)
+    prepare.check_ready(lake, config)
+    turn = open_turn(lake.store, config, new=new)
+    names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
+    context = Context(lake, config, Keyring(config.home_path()), turn, _work(config, turn))
+    with connected(config):
+        done = run_steps(turn, [_step(name, context, lease) for name in names], progress)
+    result = _result(turn, done)
+    if "promote" in done or "stop" in done.get("curate", {}):
+        _finish(config, turn, result)
+    return result
 
 
 def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -148,9 +161,14 @@ def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = 
     return {**{key: value for key, value in found.items() if key != "used"}, "out": str(out)}
 
 
-def _step(name: str, context: Context) -> Step:
+def _step(name: str, context: Context, lease: Held) -> Step:
     run, summary = STEPS[name]
-    return Step(name, partial(run, context), summary)
+
+    def guarded(done: dict[str, Artifact], progress: Progress) -> Artifact:
+        lease.check()
+        return run(context, done, progress)
+
+    return Step(name, guarded, summary)
 
 
 def _work(config: FlywheelConfig, turn: TurnHandle) -> Path:
