@@ -12,6 +12,7 @@ from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import open_lake
 from flywheel.records import Example
 from flywheel.registry.versions import register, resolve
+from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress
 from flywheel.training.finetune import finetune
@@ -37,6 +38,13 @@ def first_model(config: FlywheelConfig, name: str, progress: Progress) -> Varian
     version = register(open_lake(config), config, folder=folder, data={"name": name})
     progress.finish(version.version)
     return Variant(version=version.version, folder=str(version.folder))
+
+
+def starting_model(config: FlywheelConfig, name: str | None, progress: Progress) -> Variant | None:
+    """The model a user names, else the configured ``first_model`` of a flow without a live one, else None."""
+    if name is None and routing.current(open_lake(config).store, config.flow) is None:
+        name = config.first_model
+    return first_model(config, name, progress) if name else None
 
 
 def tiny(config: FlywheelConfig, progress: Progress) -> Path:
