@@ -152,7 +152,7 @@ def turn(
     model: Annotated[str | None, typer.Option(help="First live model, for a flow that has none yet.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
-    new: Annotated[bool, typer.Option("--new", help="Abandon an unfinished turn of another configuration.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Abandon an unfinished turn.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """One turn: score, filter, train, evaluate, shadow, decide. Killed and run again, it goes on where it was."""

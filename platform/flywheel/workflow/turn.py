@@ -100,7 +100,7 @@ def run_turn(
     Args:
         config: the flow.
         model: the first live model, for a flow that has none yet.
-        new: abandon an unfinished turn of another configuration.
+        new: abandon an unfinished turn.
         until: stop behind this step (for running stages alone); the turn stays open.
         progress: told about every step.
 
@@ -110,7 +110,8 @@ def run_turn(
 
     Raises:
         LeaseHeldError: another turn of this flow is running, here or on another machine.
-        UsageError: nothing to turn on yet; says what is missing.
+        UsageError: nothing to turn on yet (says what is missing), or an unfinished turn of another configuration
+            or home.
     """
     if until is not None and until not in STEPS:
         raise UsageError(f"'{until}' is no step of a turn; steps: {', '.join(STEPS)}")
@@ -136,7 +137,7 @@ def run_turn_under(
     prepare.check_ready(lake, config)
     turn = open_turn(lake.store, config, new=new)
     names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
-    context = Context(lake, config, Keyring(config.home_path()), turn, _work(config, turn))
+    context = Context(lake, config, Keyring(config.home_path()), turn, work_folder(config, turn))
     with connected(config):
         done = run_steps(turn, [_step(name, context, lease) for name in names], progress)
     result = _result(turn, done)
@@ -171,8 +172,19 @@ def _step(name: str, context: Context, lease: Held) -> Step:
     return Step(name, guarded, summary)
 
 
-def _work(config: FlywheelConfig, turn: TurnHandle) -> Path:
+def work_folder(config: FlywheelConfig, turn: TurnHandle) -> Path:
+    """Where a turn keeps what is too large for an artifact, on this machine.
+
+    Raises:
+        UsageError: the turn came so far in another home, perhaps on another machine, which has its files.
+    """
     folder = config.home_path() / "turns" / config.flow / turn.turn_id
+    if not folder.exists() and turn.read(step_key("candidates")) is not None:
+        begun = turn.read("turn") or {}
+        raise UsageError(
+            f"{turn.turn_id} was begun in {begun.get('home')}, which holds its files. "
+            "Run it again there, or abandon it with `flywheel turn --new`."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
