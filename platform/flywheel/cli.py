@@ -17,7 +17,7 @@ import typer
 from flywheel import __version__
 from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
-from flywheel.errors import EnvironmentProblem, FlywheelError
+from flywheel.errors import EnvironmentProblem, FlywheelError, UsageError
 from flywheel.telemetry import Progress, Silent
 
 _json_output: TextIO | None = None
@@ -53,6 +53,10 @@ RejectsOption = Annotated[
 StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line, with nothing stored.")]
 
 
+NOT_DUE = 3
+"""Exit code of `flywheel due` when no turn is due: neither success nor one of the failures."""
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -68,6 +72,34 @@ def show_config(config: ConfigOption = None, set_: SetOption = None) -> None:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where; made if it does not exist.")] = Path(),
+    *,
+    flow: Annotated[str | None, typer.Option(help="Name of the flow.")] = None,
+    model: Annotated[str | None, typer.Option(help="What serves first: a model folder, a version, or 'tiny'.")] = None,
+    lake: Annotated[str | None, typer.Option(help="'local', a folder, or s3://bucket/prefix.")] = None,
+    consent: Annotated[str | None, typer.Option(help="Purposes the example client states, or 'none'.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="none, daily, weekly, or five cron fields.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the defaults.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a flow: its configuration, an example client and a checklist. Asks for what no flag says."""
+    from flywheel.operate.init import collect, write
+
+    given = {"flow": flow, "model": model, "lake": lake, "consent": consent, "schedule": schedule}
+    ask = sys.stdin.isatty() and not yes and not as_json
+    prompt = (lambda question, default: typer.prompt(question, default=default, err=True)) if ask else None
+    done = write(folder, collect(given, folder, prompt), force=force)
+    if as_json:
+        _print_json({"folder": str(folder.resolve()), "files": done})
+        return
+    for name, action in done.items():
+        print(f"{action:<9}  {folder / name}{'  (--force overwrites it)' if action == 'kept' else ''}")
+    print(f"Next:\n  {'' if folder == Path() else f'cd {folder} && '}flywheel up\n  flywheel status")
+
+
+@app.command()
 def up(
     model: Annotated[
         str | None, typer.Option(help="What serves first: 'tiny', 'smollm2', a version, a folder, a Hugging Face id.")
@@ -77,12 +109,12 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Start gateway, engines and capture, and print how to talk to them."""
-    from flywheel.demo.models import first_model
+    from flywheel.demo.models import starting_model
     from flywheel.operate import processes
 
     settings = _load(config, set_)
     progress = _progress(as_json)
-    variant = first_model(settings, model, progress) if model else None
+    variant = starting_model(settings, model, progress)
     progress.start("up")
     running = processes.up(settings, model=variant, progress=progress)
     progress.finish(f"{running.url} serves {running.live}")
@@ -131,20 +163,66 @@ def turn(
     model: Annotated[str | None, typer.Option(help="First live model, for a flow that has none yet.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
-    new: Annotated[bool, typer.Option("--new", help="Abandon an unfinished turn of another configuration.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Abandon an unfinished turn.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """One turn: score, filter, train, evaluate, shadow, decide. Killed and run again, it goes on where it was."""
+    from flywheel.demo.models import starting_model
     from flywheel.workflow.turn import run_turn
 
     settings = _load(config, set_)
-    variant = None
-    if model:
-        from flywheel.demo.models import first_model
-
-        variant = first_model(settings, model, _progress(as_json))
+    variant = starting_model(settings, model, _progress(as_json))
     result = run_turn(settings, model=variant, new=new, progress=_progress(as_json))
     _show_turn(result, as_json)
+
+
+@app.command()
+def due(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Is a turn due, and why? Exit code 0: yes, 3: no; so `flywheel due && flywheel turn` works."""
+    from dataclasses import asdict
+
+    from flywheel.workflow.autorun import check
+
+    found = check(_load(config, set_))
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        from flywheel.operate.render import due_lines
+
+        due_lines(found, _console())
+    raise typer.Exit(0 if found.due else NOT_DUE)
+
+
+@app.command()
+def run(
+    if_due: Annotated[bool, typer.Option("--if-due", help="One turn if one is due, else nothing.")] = False,
+    every: Annotated[str | None, typer.Option(help="The same again and again: 30m, 1h. Ends at SIGTERM.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a turn when one is due (see `due`). Two at once, on whatever machines, do one turn."""
+    if not if_due and every is None:
+        raise UsageError("Say --if-due or --every 1h; for a turn whether due or not there is `flywheel turn`.")
+    settings = _load(config, set_)
+    if every is not None:
+        from flywheel.operate.scheduler import parse_duration, run_every
+
+        options = [*(["--config", str(config)] if config else []), *(f"--set={pair}" for pair in set_ or [])]
+        command = [sys.executable, "-m", "flywheel", "run", "--if-due", *options, *(["--json"] if as_json else [])]
+        run_every(command, parse_duration(every), say=lambda text: print(text, file=sys.stderr, flush=True))
+        return
+    from dataclasses import asdict
+
+    from flywheel.workflow.autorun import run_if_due
+
+    outcome = run_if_due(settings, progress=_progress(as_json))
+    if as_json:
+        _print_json(asdict(outcome))
+    elif outcome.turn is not None:
+        _show_turn(outcome.turn, as_json=False)
+    else:
+        print(f"not due: {'; '.join(f'{why.name}: {why.text}' for why in outcome.due.waiting)}")
 
 
 @app.command()

@@ -6,7 +6,8 @@
     ├── UsageError           the call, a flag or a file given by the user is wrong (exit code 2)
     │   ├── ConfigError      a configuration file does not validate
     │   └── InputError       a line of an input file does not validate
-    ├── BusyError            another process holds what this one needs (a port, a lease, a turn)
+    ├── BusyError            another process holds what this one needs (a port, a turn)
+    │   └── LeaseHeldError   a lease is held by somebody who is still alive
     ├── EnvironmentProblem   the machine lacks something: a compiler, disk space, a package
     ├── LakeError            the lake could not be read or written
     │   ├── AlreadyExistsError   a put-if-absent lost: the object is there already
@@ -49,6 +50,10 @@ class InputError(UsageError):
 
 class BusyError(FlywheelError):
     """Another process holds a resource that only one may hold."""
+
+
+class LeaseHeldError(BusyError):
+    """A lease is held by somebody else, who is alive; the message names who, and since when."""
 
 
 class EnvironmentProblem(FlywheelError):  # noqa: N818  (EnvironmentError is Python's own name)

@@ -126,3 +126,75 @@ def test_what_is_imported_can_be_exported(tmp_path):
     assert json.loads((tmp_path / "back.jsonl").read_text()) == {"messages": messages}
     done = flywheel("export", "inference", "--out", "no.jsonl", cwd=tmp_path)
     assert (done.returncode, "Did you mean 'inferences'" in done.stderr) == (2, True)
+
+
+def test_from_init_to_what_is_missing(tmp_path):
+    made = flywheel("init", "shop", "--flow", "shop", "--schedule", "daily", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "written    shop/flywheel.yaml" in made.stdout
+    assert "cd shop && flywheel up" in made.stdout
+    again = flywheel("init", "--json", cwd=tmp_path / "shop")
+    assert set(json.loads(again.stdout)["files"].values()) == {"unchanged"}
+    state = json.loads(flywheel("status", "--json", cwd=tmp_path / "shop").stdout)
+    assert (state["flow"], state["running"], state["readiness"]["ready"]) == ("shop", None, False)
+    assert {"name", "have", "need", "done", "next", "ideal"} == set(state["readiness"]["items"][0])
+    shown = flywheel("status", cwd=tmp_path / "shop").stdout
+    assert "Until a turn is worth it" in shown
+    assert "0 of 500, better 1,000" in shown
+
+
+@pytest.mark.parametrize("flag", [["--flow", "Bad Name"], ["--lake", "gs://x"], ["--consent", "all"]])
+def test_init_with_a_wrong_flag_writes_nothing(tmp_path, flag):
+    done = flywheel("init", *flag, cwd=tmp_path)
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert done.stderr.startswith("error: ")
+
+
+def test_not_due_has_an_exit_code_of_its_own_and_run_if_due_is_content(tmp_path):
+    asked = flywheel("due", "--json", cwd=tmp_path)
+    assert asked.returncode == 3
+    assert json.loads(asked.stdout)["due"] is False
+    assert json.loads(asked.stdout)["waiting"][0]["name"] == "live model"
+    told = flywheel("due", cwd=tmp_path)
+    assert (told.returncode, told.stdout.splitlines()[0]) == (3, "not due")
+    done = flywheel("run", "--if-due", cwd=tmp_path)
+    assert (done.returncode, done.stdout.startswith("not due: live model")) == (0, True)
+    done = flywheel("run", "--if-due", "--json", cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)["turn"]) == (0, None)
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["run", "--every", "soon"]])
+def test_run_needs_to_know_when(tmp_path, arguments):
+    done = flywheel(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
+
+
+def test_run_every_asks_with_the_same_configuration_until_it_is_stopped(tmp_path):
+    assert flywheel("init", "--flow", "shop", cwd=tmp_path).returncode == 0
+    (tmp_path / "flywheel.yaml").rename(tmp_path / "shop.yaml")
+    command = [sys.executable, "-m", "flywheel", "run", "--every", "1s", "-c", "shop.yaml", "-s", "cadence.every=none"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        lines = [process.stdout.readline() for _ in range(2)]
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert all(line.startswith("not due: live model") and line.endswith("calendar: none\n") for line in lines)
+    assert errors == "stopped\n"
+
+
+def test_up_and_turn_take_the_configured_first_model_only_while_nothing_is_live(tmp_path, monkeypatch):
+    from flywheel.config import FlywheelConfig, load
+    from flywheel.demo import models
+    from flywheel.lake.tables import open_lake
+    from flywheel.rollout import routing
+    from flywheel.telemetry import Silent
+
+    monkeypatch.setattr(models, "first_model", lambda config, name, progress: f"built {name}")
+    config = load(FlywheelConfig, overrides={"home": str(tmp_path), "first_model": "tiny"})
+    assert models.starting_model(config, None, Silent()) == "built tiny"
+    assert models.starting_model(config, "other", Silent()) == "built other"
+    assert models.starting_model(config.model_copy(update={"first_model": None}), None, Silent()) is None
+    variant = routing.Variant(version="v1", folder="/m")
+    routing.publish(open_lake(config).store, routing.bootstrap("triage", variant, actor="test"))
+    assert models.starting_model(config, None, Silent()) is None
+    assert models.starting_model(config, "other", Silent()) == "built other"

@@ -2,6 +2,7 @@
 
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
+    CadenceConfig,
     CaptureConfig,
     ClusterConfig,
     EngineConfig,
@@ -22,6 +23,7 @@ from flywheel.config.models import (
 )
 
 __all__ = [
+    "CadenceConfig",
     "CaptureConfig",
     "ClusterConfig",
     "EngineConfig",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Config(BaseModel):
@@ -240,6 +241,43 @@ class RolloutConfig(Config):
     gate: GatePolicy = Field(default_factory=GatePolicy)
 
 
+CALENDAR = {"daily": "0 0 * * *", "weekly": "0 0 * * MON"}
+"""Names for the usual entries of ``cadence.every``, as cron fields."""
+
+
+class CadenceConfig(Config):
+    """When a turn is due (`flywheel due`, `flywheel run`). Each reason rests on what the last turn had not seen."""
+
+    new_examples: int = Field(default=200, ge=1, description="liked or corrected answers that make a turn due")
+    every: str = Field(
+        default="weekly",
+        description="none, daily (midnight UTC), weekly (Monday), or five cron fields in UTC; needs something new too",
+    )
+    quality_window: int = Field(default=200, ge=20, description="ratings in each of the two samples that are compared")
+    quality_alpha: float = Field(default=0.01, gt=0, lt=0.5, description="chance of a false alarm in one window")
+    cluster_people: int = Field(default=5, ge=2, description="people whose failures share a topic that is new")
+    cluster_alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="chance of finding such a topic where there is none"
+    )
+    lookback_days: int = Field(default=90, ge=1, description="failures older than this are not compared with")
+    min_gap_h: float = Field(default=6, ge=0, description="pause after a turn; doubles with each that promoted nothing")
+    max_gap_h: float = Field(default=168, ge=0, description="the pause never grows above this")
+
+    @field_validator("every")
+    @classmethod
+    def _is_calendar(cls, value: str) -> str:
+        from cronsim import CronSim, CronSimError
+
+        fields = CALENDAR.get(value, value)
+        try:
+            valid = value == "none" or (len(fields.split()) == 5 and next(CronSim(fields, datetime.now(UTC)), None))
+        except CronSimError:
+            valid = False
+        if not valid:
+            raise ValueError("not none, daily, weekly or five cron fields such as '30 2 * * MON'")
+        return value
+
+
 class TrackingConfig(Config):
     """MLflow."""
 
@@ -255,6 +293,9 @@ class FlywheelConfig(Config):
     home: Path = Field(
         default=Path(".flywheel"), description="local state: outboxes, keys, logs; relative to the working folder"
     )
+    first_model: str | None = Field(
+        default=None, description="what serves first: a folder, a version or 'tiny'; later the routing alone decides"
+    )
     seed: int = 0
     lake: LakeConfig = Field(default_factory=LakeConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
@@ -268,6 +309,7 @@ class FlywheelConfig(Config):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     rollout: RolloutConfig = Field(default_factory=RolloutConfig)
+    cadence: CadenceConfig = Field(default_factory=CadenceConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
 
     def home_path(self) -> Path:

@@ -14,6 +14,7 @@ from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import open_lake
 from flywheel.records import Example
 from flywheel.registry.versions import resolve
+from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress
 from flywheel.training.finetune import finetune
@@ -24,6 +25,13 @@ from flywheel.workflow.models import registered
 def first_model(config: FlywheelConfig, name: str, progress: Progress) -> Variant:
     """``registered``, which also knows ``tiny`` (built once per home, in about a minute)."""
     return registered(config, str(tiny(config, progress)) if name == base_model.TINY else name, progress)
+
+
+def starting_model(config: FlywheelConfig, name: str | None, progress: Progress) -> Variant | None:
+    """The model a user names, else the configured ``first_model`` of a flow without a live one, else None."""
+    if name is None and routing.current(open_lake(config).store, config.flow) is None:
+        name = config.first_model
+    return first_model(config, name, progress) if name else None
 
 
 def tiny(config: FlywheelConfig, progress: Progress) -> Path:

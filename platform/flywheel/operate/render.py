@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from flywheel.workflow.cadence import Due
 
 VERDICT_STYLE = {"promote": "bold green", "reject": "bold red", "continue": "yellow", "inconclusive": "yellow"}
 
@@ -108,6 +111,8 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     )
     for candidate in state["candidates"]:
         console.print(f"shadow: {candidate['version']} on {candidate['share']:.0%} of the traffic", highlight=False)
+    if state["running"]:
+        console.print(f"a turn is run by {state['running']}", highlight=False)
     turns = Table(title="Turns", title_justify="left")
     for column in ("turn", "started", "decision", "why"):
         turns.add_column(column)
@@ -119,6 +124,26 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
         )
     console.print(turns)
     console.print(funnel_table(state["funnel"]))
+    readiness_lines(state["readiness"], console)
+
+
+def readiness_lines(readiness: dict[str, Any], console: Console) -> None:
+    """What the flow has of all that a good turn needs, and how to get the rest."""
+    console.print("Ready for a turn" if readiness["ready"] else "Until a turn is worth it", style="italic")
+    for item in readiness["items"]:
+        mark = "[green]✓[/]" if item["done"] else "[yellow]·[/]"
+        ideal = item["ideal"] if item["ideal"] and item["have"] < item["ideal"] else None
+        goal = f"{item['have']:,} of {item['need']:,}{f', better {ideal:,}' if ideal else ''}"
+        todo = "" if item["done"] else f"  [dim]{item['next']}[/]"
+        console.print(f"{mark} {item['name']:<32} {goal:<26}{todo}", highlight=False, soft_wrap=True)
+
+
+def due_lines(due: Due, console: Console) -> None:
+    """Whether a turn is due: what speaks for it, and what it waits for."""
+    console.print("[bold green]due[/]" if due.due else "[yellow]not due[/]", highlight=False)
+    for mark, rules in (("[green]✓[/]", due.reasons), ("[dim]·[/]", due.waiting)):
+        for why in rules:
+            console.print(f"{mark} {why.name}: {why.text}", highlight=False, soft_wrap=True)
 
 
 def demo_summary(result: dict[str, Any], console: Console) -> None:

@@ -4,7 +4,8 @@
 
     {"live": {"version", "since"}, "candidates": [...],
      "turns": [{"id", "started", "decision", "reasons": [...], "metrics": {...}}],
-     "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}}}
+     "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}},
+     "running": who runs a turn now, or null, "readiness": see ``readiness``}
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 from flywheel.config import FlywheelConfig
 from flywheel.lake.tables import Lake
+from flywheel.operate.readiness import readiness
 from flywheel.rollout import routing
+from flywheel.workflow.lease import running
 from flywheel.workflow.steps import TurnHandle, turn_ids
 from flywheel.workflow.turn import STEP_NAMES, step_key
 
@@ -24,12 +27,20 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
     """State of one flow, as plain JSON values."""
     truth = routing.current(lake.store, config.flow)
     turns = [_turn(TurnHandle(lake.store, config.flow, turn)) for turn in turn_ids(lake.store, config.flow)]
+    holder = running(config, "turn")
     return {
         "flow": config.flow,
-        "live": {"version": truth.live.version, "since": truth.ts.isoformat()} if truth else None,
+        "live": {
+            "version": truth.live.version,
+            "since": routing.live_since(lake.store, truth).isoformat(),
+        }
+        if truth
+        else None,
         "candidates": [{"version": shadow.version, "share": shadow.share} for shadow in truth.shadows] if truth else [],
         "turns": turns,
         "funnel": _funnel(lake, config),
+        "running": str(holder) if holder else None,
+        "readiness": readiness(lake, config),
     }
 
 

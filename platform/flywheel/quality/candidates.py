@@ -35,13 +35,27 @@ def build_candidates(
     Returns:
         Candidates (rows held out for tuning included and marked) and one drop for every other inference.
     """
-    by_inference = _opinions(feedback)
+    by_inference = opinions(feedback)
     candidates: list[Candidate] = []
     drops: list[Drop] = []
     for inference in sorted(inferences, key=lambda row: row.inference_id):
         made = _one(inference, by_inference.get(inference.inference_id, []), consented, excluded)
         (candidates if isinstance(made, Candidate) else drops).append(made)  # type: ignore[arg-type]
     return candidates, drops
+
+
+def opinions(feedback: Sequence[Feedback]) -> Mapping[str, list[Feedback]]:
+    """Reactions by inference, by time; of the kinds in ``LATEST_COUNTS`` only each person's last word."""
+    grouped: dict[str, list[Feedback]] = defaultdict(list)
+    last: dict[tuple[str, str, str], Feedback] = {}
+    for row in sorted(feedback, key=lambda item: (item.ts, item.feedback_id)):
+        if row.kind in LATEST_COUNTS:
+            last[row.inference_id, row.subject, row.kind] = row
+        else:
+            grouped[row.inference_id].append(row)
+    for row in last.values():
+        grouped[row.inference_id].append(row)
+    return grouped
 
 
 def aggregate(events: Iterable[Feedback]) -> Evidence:
@@ -78,19 +92,6 @@ def liked(evidence: Evidence) -> bool:
     if score is not None:
         return score > 0
     return evidence.copies + evidence.completions > 0 and evidence.reprompts + evidence.abandons == 0
-
-
-def _opinions(feedback: Sequence[Feedback]) -> Mapping[str, list[Feedback]]:
-    grouped: dict[str, list[Feedback]] = defaultdict(list)
-    last: dict[tuple[str, str, str], Feedback] = {}
-    for row in sorted(feedback, key=lambda item: (item.ts, item.feedback_id)):
-        if row.kind in LATEST_COUNTS:
-            last[row.inference_id, row.subject, row.kind] = row
-        else:
-            grouped[row.inference_id].append(row)
-    for row in last.values():
-        grouped[row.inference_id].append(row)
-    return grouped
 
 
 def _one(

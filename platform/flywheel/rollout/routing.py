@@ -112,6 +112,17 @@ def newer(store: Store, flow: str, seen: int) -> Routing | None:
     return current(store, flow, at_least=seen)
 
 
+def live_since(store: Store, routing: Routing) -> datetime:
+    """When the live model became live: changes of shadows since then do not count."""
+    since = routing.ts
+    for n in range(routing.n - 1, 0, -1):
+        before = read(store, routing.flow, n)
+        if before.live.version != routing.live.version:
+            break
+        since = before.ts
+    return since
+
+
 def read(store: Store, flow: str, n: int) -> Routing:
     """One routing object, in force or past.
 

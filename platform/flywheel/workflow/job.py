@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
@@ -15,18 +19,44 @@ from flywheel.telemetry import Silent
 
 def run(description: str | None, *, until: str | None = None) -> None:
     """Parse the command line, run the turn up to ``until`` (none: the whole), write the result as JSON."""
+    options = _options(description)
+    from flywheel.workflow.models import registered
+    from flywheel.workflow.turn import run_turn
+
+    with _errors_in_a_sentence():
+        config = _config(options)
+        variant = registered(config, options.model, Silent()) if options.model else None
+        _write(run_turn(config, model=variant, until=until))
+
+
+def run_if_due(description: str | None) -> None:
+    """Parse the same, run one turn if one is due, write the verdict and the turn's result (or null) as JSON."""
+    options = _options(description)
+    from flywheel.workflow import autorun
+
+    with _errors_in_a_sentence():
+        _write(asdict(autorun.run_if_due(_config(options))))
+
+
+def _options(description: str | None) -> Namespace:
     parser = ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--model", help="first live model, for a flow that has none: a folder, an id, smollm2")
-    options = parser.parse_args()
-    from flywheel.workflow.models import registered
-    from flywheel.workflow.turn import run_turn
+    return parser.parse_args()
 
+
+def _config(options: Namespace) -> FlywheelConfig:
+    return load(FlywheelConfig, options.config, parse_overrides(options.set))
+
+
+@contextmanager
+def _errors_in_a_sentence() -> Iterator[None]:
     try:
-        config = load(FlywheelConfig, options.config, parse_overrides(options.set))
-        variant = registered(config, options.model, Silent()) if options.model else None
-        result = run_turn(config, model=variant, until=until)
+        yield
     except FlywheelError as error:
         sys.exit(f"error: {error}")
-    sys.stdout.write(json.dumps(result, default=str) + "\n")
+
+
+def _write(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, default=str) + "\n")

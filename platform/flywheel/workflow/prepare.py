@@ -100,11 +100,20 @@ def find_failures(inferences: list[Inference], feedback: list[Feedback]) -> list
     found: dict[str, Failure] = {}
     for event in feedback:
         row = rows.get(event.inference_id)
-        if row is None or not row.choices or not _bad(event, row):
+        if row is None or not row.choices or not says_wrong(event, row.choices[row.choice_served]):
             continue
         cluster = suites.slice_of(row, row.choices[row.choice_served]) or "other"
         found[row.inference_id] = Failure(inference_id=row.inference_id, subject=row.subject, cluster=cluster)
     return [found[inference_id] for inference_id in sorted(found)]
+
+
+def says_wrong(event: Feedback, answer: str) -> bool:
+    """Whether somebody said that ``answer`` was wrong: disliked it, rated it 1 or 2, or corrected it to another."""
+    if event.kind == "thumbs":
+        return (event.value or 0) < 0
+    if event.kind == "rating":
+        return event.value is not None and event.value <= 2
+    return event.kind == "correction" and (event.text or "").strip() != answer.strip()
 
 
 def exclusions(
@@ -125,14 +134,6 @@ def exclusions(
         inference_ids=dict.fromkeys(sorted(evaluation_side), "failure_evaluation"),
         texts=sorted(texts),
     )
-
-
-def _bad(event: Feedback, row: Inference) -> bool:
-    if event.kind == "thumbs":
-        return (event.value or 0) < 0
-    if event.kind == "rating":
-        return event.value is not None and event.value <= 2
-    return event.kind == "correction" and (event.text or "").strip() != row.choices[row.choice_served].strip()
 
 
 def _decided_earlier(context: Context) -> dict[str, Any]:

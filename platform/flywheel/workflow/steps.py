@@ -8,6 +8,7 @@ repeat up to its artifact: exactly-once lake commits and content-addressed names
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,27 +65,29 @@ def open_turn(store: ObjectStore, config: FlywheelConfig, *, new: bool = False) 
     """The unfinished turn of this configuration, else a new one.
 
     Raises:
-        UsageError: an unfinished turn was started with another configuration (``new`` abandons it).
+        UsageError: an unfinished turn was started with another configuration (``new`` abandons any).
         BusyError: another process created the same new turn at this moment.
     """
     ids = turn_ids(store, config.flow)
     if ids:
         last = TurnHandle(store, config.flow, ids[-1])
         if last.read("finished") is None:
-            begun = last.read("turn") or {}
-            if begun.get("config_hash") == config_hash(config):
-                return last
             if not new:
+                begun = last.read("turn") or {}
+                if begun.get("config_hash") == config_hash(config):
+                    return last
                 raise UsageError(
                     f"{last.turn_id} is unfinished and was started with another configuration. "
                     "Run it again with that configuration, or pass --new to abandon it."
                 )
-            last.write("finished", {"decision": "inconclusive", "reasons": ["abandoned"], "at": utcnow().isoformat()})
+            abandoned = {"decision": "inconclusive", "reasons": ["abandoned"], "abandoned": True}
+            last.write("finished", {**abandoned, "at": utcnow().isoformat()})
     fresh = TurnHandle(store, config.flow, f"turn-{len(ids) + 1:04d}")
     begun = {
         "started": utcnow().isoformat(),
         "config_hash": config_hash(config),
         "config": config.model_dump(mode="json"),
+        "home": f"{socket.gethostname()}:{config.home_path()}",
     }
     if not store.put_if_absent(fresh.key("turn"), json.dumps(begun, sort_keys=True).encode()):
         raise BusyError(f"{fresh.turn_id} was just started by another process; wait for it to finish.")

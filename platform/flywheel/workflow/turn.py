@@ -6,13 +6,13 @@ The list ``STEPS`` is the whole story in order. Each step leaves an artifact; se
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flywheel.config import FilterConfig, FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.lake.keys import Keyring
+from flywheel.lake.lease import Held
 from flywheel.lake.tables import open_lake
 from flywheel.records import utcnow
 from flywheel.registry.tracking import track
@@ -101,7 +101,7 @@ def run_turn(
     Args:
         config: the flow.
         model: the first live model, for a flow that has none yet.
-        new: abandon an unfinished turn of another configuration.
+        new: abandon an unfinished turn.
         until: stop behind this step (for running stages alone); the turn stays open.
         progress: told about every step.
 
@@ -110,30 +110,43 @@ def run_turn(
         ``decision`` is promote, reject, continue or inconclusive.
 
     Raises:
-        BusyError: another turn of this flow is running.
-        UsageError: nothing to turn on yet; says what is missing.
+        LeaseHeldError: another turn of this flow is running, here or on another machine.
+        UsageError: nothing to turn on yet (says what is missing), or an unfinished turn of another configuration
+            or home.
     """
     if until is not None and until not in STEPS:
         raise UsageError(f"'{until}' is no step of a turn; steps: {', '.join(STEPS)}")
+    with only_one(config, "turn") as lease:
+        return run_turn_under(lease, config, model=model, new=new, until=until, progress=progress)
+
+
+def run_turn_under(
+    lease: Held,
+    config: FlywheelConfig,
+    *,
+    model: Variant | None = None,
+    new: bool = False,
+    until: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """``run_turn`` for whoever holds the flow's lease already. No step begins once somebody else has taken it over."""
     progress = progress or Silent()
     check_disk(config.home_path())
     lake = open_lake(config)
-    with only_one(config, "turn"):
-        if model is not None:
-            promotion.start(lake, config, model)
-        prepare.check_ready(lake, config)
-        turn = open_turn(lake.store, config, new=new)
-        names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
-        context = Context(
-            lake, config, Keyring(config.home_path()).check_belongs(lake.store), turn, _work(config, turn)
-        )
-        with connected(config):
-            check_placeable(config)
-            done = run_steps(turn, [_step(name, context) for name in names], progress)
-        result = _result(turn, done)
-        if "promote" in done or "stop" in done.get("curate", {}):
-            _finish(config, turn, result)
-        return result
+    if model is not None:
+        promotion.start(lake, config, model)
+    prepare.check_ready(lake, config)
+    turn = open_turn(lake.store, config, new=new)
+    keyring = Keyring(config.home_path()).check_belongs(lake.store)
+    names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
+    context = Context(lake, config, keyring, turn, work_folder(config, turn))
+    with connected(config):
+        check_placeable(config)
+        done = run_steps(turn, [_step(name, context, lease) for name in names], progress)
+    result = _result(turn, done)
+    if "promote" in done or "stop" in done.get("curate", {}):
+        _finish(config, turn, result)
+    return result
 
 
 def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -152,13 +165,29 @@ def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = 
     return {**{key: value for key, value in found.items() if key != "used"}, "out": str(out)}
 
 
-def _step(name: str, context: Context) -> Step:
+def _step(name: str, context: Context, lease: Held) -> Step:
     run, summary = STEPS[name]
-    return Step(name, partial(run, context), summary)
+
+    def guarded(done: dict[str, Artifact], progress: Progress) -> Artifact:
+        lease.check()
+        return run(context, done, progress)
+
+    return Step(name, guarded, summary)
 
 
-def _work(config: FlywheelConfig, turn: TurnHandle) -> Path:
+def work_folder(config: FlywheelConfig, turn: TurnHandle) -> Path:
+    """Where a turn keeps what is too large for an artifact, on this machine.
+
+    Raises:
+        UsageError: the turn came so far in another home, perhaps on another machine, which has its files.
+    """
     folder = config.home_path() / "turns" / config.flow / turn.turn_id
+    if not folder.exists() and turn.read(step_key("candidates")) is not None:
+        begun = turn.read("turn") or {}
+        raise UsageError(
+            f"{turn.turn_id} was begun in {begun.get('home')}, which holds its files. "
+            "Run it again there, or abandon it with `flywheel turn --new`."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

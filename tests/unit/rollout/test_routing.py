@@ -96,3 +96,23 @@ def test_a_broken_object_is_named():
     store.objects["routing/triage/1.json"] = b"{}"
     with pytest.raises(LakeError, match=r"routing/triage/1\.json"):
         routing.current(store, "triage")
+
+
+def test_the_live_model_is_live_since_it_became_so_whatever_its_shadows_did():
+    from datetime import timedelta
+
+    store = MemoryStore()
+    state = first()
+    begin = state.ts
+    steps = [
+        lambda now: routing.with_shadow(now, shadow("v2"), **WHO),
+        lambda now: routing.promoted(now, "v2", **WHO),
+        lambda now: routing.with_shadow(now, shadow("v3"), **WHO),
+        lambda now: routing.rolled_back(now, **WHO),
+    ]
+    since = []
+    for n, step in enumerate([lambda now: now, *steps]):
+        state = step(state).model_copy(update={"ts": begin + timedelta(hours=n)})
+        routing.publish(store, state)
+        since.append((routing.live_since(store, state) - begin) / timedelta(hours=1))
+    assert since == [0, 0, 2, 2, 4]

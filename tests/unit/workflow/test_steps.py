@@ -1,11 +1,11 @@
 import pytest
 
 from flywheel.config import FlywheelConfig, load
-from flywheel.errors import BusyError, UsageError
+from flywheel.errors import UsageError
 from flywheel.lake.store import ObjectStore
 from flywheel.telemetry import Silent
-from flywheel.workflow.lease import only_one
 from flywheel.workflow.steps import Step, TurnHandle, open_turn, run_steps, turn_ids
+from flywheel.workflow.turn import step_key, work_folder
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_an_unfinished_turn_refuses_another_configuration_until_abandoned(store,
         open_turn(store, other)
     second = open_turn(store, other, new=True)
     assert turn_ids(store, "triage") == [first.turn_id, second.turn_id] == ["turn-0001", "turn-0002"]
-    assert first.read("finished")["reasons"] == ["abandoned"]
+    assert (first.read("finished")["reasons"], first.read("finished")["abandoned"]) == (["abandoned"], True)
 
 
 def test_a_finished_turn_is_followed_by_a_new_one(store, tmp_path):
@@ -79,12 +79,18 @@ def test_a_finished_turn_is_followed_by_a_new_one(store, tmp_path):
     assert open_turn(store, config(tmp_path)).turn_id == "turn-0002"
 
 
-def test_one_turn_at_a_time(tmp_path):
-    with (
-        only_one(config(tmp_path), "turn"),
-        pytest.raises(BusyError, match="Another turn"),
-        only_one(config(tmp_path), "turn"),
-    ):
-        pytest.fail("two held the lock")
-    with only_one(config(tmp_path), "turn"):
-        pass
+def test_new_abandons_an_unfinished_turn_of_the_same_configuration_too(store, tmp_path):
+    first = open_turn(store, config(tmp_path))
+    assert open_turn(store, config(tmp_path), new=True).turn_id == "turn-0002"
+    assert first.read("finished")["abandoned"]
+
+
+def test_a_turn_whose_files_are_in_another_home_is_not_resumed_without_them(store, tmp_path):
+    here, elsewhere = config(tmp_path), load(FlywheelConfig, overrides={"home": str(tmp_path / "elsewhere")})
+    turn = open_turn(store, here)
+    folder = work_folder(here, turn)
+    assert work_folder(elsewhere, turn).is_dir()  # nothing is there yet that it could miss
+    turn.write(step_key("candidates"), {"candidates": 1})
+    assert work_folder(here, turn) == folder
+    with pytest.raises(UsageError, match=rf"turn-0001 was begun in .*:{here.home_path()}, which holds its files"):
+        work_folder(load(FlywheelConfig, overrides={"home": str(tmp_path / "third")}), turn)

@@ -1,0 +1,5 @@
+"""``python -m flywheel``."""
+
+from flywheel.cli import main
+
+main()

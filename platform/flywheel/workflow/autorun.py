@@ -1,0 +1,54 @@
+"""``flywheel due`` and ``flywheel run --if-due``: look, take the lease, look again, run one turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel.config import FlywheelConfig
+from flywheel.errors import LeaseHeldError
+from flywheel.lake.tables import open_lake
+from flywheel.records import utcnow
+from flywheel.telemetry import Progress
+from flywheel.workflow.cadence import Due, Why, due
+from flywheel.workflow.facts import gather
+from flywheel.workflow.lease import only_one, running
+from flywheel.workflow.turn import run_turn_under
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was decided, and the result of the turn if one ran."""
+
+    due: Due
+    turn: dict[str, Any] | None = None
+
+
+def check(config: FlywheelConfig) -> Due:
+    """Whether a turn of this flow is due now. Changes nothing."""
+    holder = running(config, "turn")
+    return _decide(config, running=str(holder) if holder else None)
+
+
+def run_if_due(config: FlywheelConfig, *, progress: Progress | None = None) -> Outcome:
+    """Run one turn if one is due. Of several callers at once, on whatever machines, one runs it.
+
+    The cadence is asked again under the lease: the turn that made this one due may just have ended elsewhere.
+
+    Raises:
+        UsageError: an unfinished turn belongs to another configuration.
+    """
+    verdict = check(config)
+    if not verdict.due:
+        return Outcome(verdict)
+    try:
+        with only_one(config, "turn") as lease:
+            verdict = _decide(config, running=None)
+            return Outcome(verdict, run_turn_under(lease, config, progress=progress) if verdict.due else None)
+    except LeaseHeldError as error:
+        return Outcome(Due(False, verdict.reasons, (Why("running", str(error)), *verdict.waiting)))
+
+
+def _decide(config: FlywheelConfig, *, running: str | None) -> Due:
+    now = utcnow()
+    return due(gather(open_lake(config), config, running=running, now=now), config.cadence, now)

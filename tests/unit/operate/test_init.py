@@ -1,0 +1,181 @@
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import yaml
+
+from flywheel.config import FlywheelConfig, load
+from flywheel.errors import UsageError
+from flywheel.operate.init import FILES, Answers, collect, render, write
+
+
+def test_everything_is_written_and_the_configuration_loads(tmp_path):
+    done = write(tmp_path / "new", Answers())
+    assert set(done) == {*FILES, ".gitignore"}
+    assert set(done.values()) == {"written"}
+    config = load(FlywheelConfig, tmp_path / "new/flywheel.yaml")
+    assert (config.flow, config.first_model, config.cadence.every) == ("triage", "tiny", "weekly")
+    assert config.evaluation.guard_suites == ["golden"]
+    readme = (tmp_path / "new/README.md").read_text()
+    assert "- [ ] rated or corrected: 500, better 1,000 — POST /v1/feedback" in readme
+    assert "flywheel due" in readme
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        Answers(flow="support_2", lake="s3://bucket/prefix", consent="none", schedule="30 2 * * MON"),
+        Answers(flow="x", model="m-v0003", lake='/data/"odd" lake: #1', consent="evaluation", schedule="none"),
+    ],
+)
+def test_answers_arrive_in_every_file_whatever_is_in_them(tmp_path, answers):
+    write(tmp_path, answers)
+    config = load(FlywheelConfig, tmp_path / "flywheel.yaml")
+    assert (config.flow, config.first_model, config.cadence.every) == (answers.flow, answers.model, answers.schedule)
+    assert config.lake_uri() == answers.lake
+    client = (tmp_path / "examples/client.py").read_text()
+    compile(client, "client.py", "exec")
+    assert f'model="{answers.flow}"' in client
+    stated = f'extra_headers={{"x-flywheel-consent": "{answers.consent}"}},'
+    assert (stated in client) is (answers.consent != "none")
+    request = (tmp_path / "examples/request.sh").read_text()
+    assert ("-H 'x-flywheel-consent" in request) is (answers.consent != "none")
+    subprocess.run(["bash", "-n", tmp_path / "examples/request.sh"], check=True)
+
+
+def test_sizes_follow_the_model_folder(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text(json.dumps({"max_position_embeddings": 1_024}))
+    rendered = yaml.safe_load(render(Answers(model=str(tmp_path / "model")))["flywheel.yaml"])
+    assert rendered["engine"]["max_model_len"] == rendered["training"]["max_length"] == 1_024
+    assert rendered["gateway"]["default_max_tokens"] == 256
+    (tmp_path / "model/config.json").write_text(json.dumps({"max_position_embeddings": 131_072}))
+    assert (
+        yaml.safe_load(render(Answers(model=str(tmp_path / "model")))["flywheel.yaml"])["engine"]["max_model_len"]
+        == 2_048
+    )
+
+
+def test_a_second_init_changes_nothing_and_keeps_what_was_edited(tmp_path):
+    write(tmp_path, Answers(flow="mine", schedule="daily"))
+    assert collect({}, tmp_path) == Answers(flow="mine", schedule="daily")
+    assert set(write(tmp_path, collect({}, tmp_path)).values()) == {"unchanged"}
+    edited = (tmp_path / "flywheel.yaml").read_text().replace("new_examples: 200", "new_examples: 7")
+    (tmp_path / "flywheel.yaml").write_text(edited)
+    (tmp_path / "examples/client.py").unlink()
+    done = write(tmp_path, collect({}, tmp_path))
+    assert (done["flywheel.yaml"], done["examples/client.py"], done["README.md"]) == ("kept", "written", "unchanged")
+    assert (tmp_path / "flywheel.yaml").read_text() == edited
+    assert write(tmp_path, collect({}, tmp_path), force=True)["flywheel.yaml"] == "replaced"
+    assert load(FlywheelConfig, tmp_path / "flywheel.yaml").cadence.new_examples == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "action", "after"),
+    [
+        (None, "written", ".flywheel/\n"),
+        ("*.pyc", "extended", "*.pyc\n.flywheel/\n"),
+        ("*.pyc\n.flywheel/\n", "unchanged", "*.pyc\n.flywheel/\n"),
+        ("", "extended", ".flywheel/\n"),
+    ],
+)
+def test_secrets_are_never_committed_and_an_ignore_file_is_never_replaced(tmp_path, before, action, after):
+    if before is not None:
+        (tmp_path / ".gitignore").write_text(before)
+    assert write(tmp_path, Answers(), force=True)[".gitignore"] == action
+    assert (tmp_path / ".gitignore").read_text() == after
+
+
+def test_questions_are_asked_for_what_no_flag_says_and_again_after_a_mistake(tmp_path):
+    asked, replies = [], iter(["Bad Name", "support", "s3://b", "weird", "evaluation", "sometimes", "daily"])
+
+    def prompt(question, default):
+        asked.append(question)
+        return next(replies)
+
+    answers = collect({"model": "tiny"}, tmp_path, prompt)
+    assert answers == Answers("support", "tiny", "s3://b", "evaluation", "daily")
+    assert [question.splitlines()[-1].split()[0] for question in asked] == [
+        "Name", "Name", "Lake:", "What", "What", "A", "A",
+    ]  # fmt: skip
+    assert "'flow'" in asked[1]
+    assert "'weird' is no purpose" in asked[4]
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ({"flow": "Bad Name"}, "'flow'"),
+        ({"model": "./nowhere"}, "no folder ./nowhere"),
+        ({"lake": "gs://bucket"}, "neither 'local', a folder, nor s3"),
+        ({"consent": "everything"}, "'everything' is no purpose"),
+        ({"schedule": "often"}, "none, daily, weekly or five cron fields"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_an_error(tmp_path, flag, said):
+    with pytest.raises(UsageError, match=said):
+        collect(flag, tmp_path)
+
+
+def test_a_model_folder_is_written_down_absolutely(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    assert collect({"model": "model"}, tmp_path).model == str(tmp_path / "model")
+    with pytest.raises(UsageError):
+        collect({"model": "other/model"}, tmp_path)
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    """The real gateway over a fake engine, on a port of its own."""
+    import uvicorn
+
+    from flywheel.capture.outbox import Outbox, outbox_folder
+    from flywheel.gateway.api import build_app
+    from flywheel.gateway.auth import ApiKeys
+    from flywheel.gateway.service import Gateway
+    from flywheel.rollout import routing
+    from flywheel.testing import FakeEngine, LocalEngines, MemoryStore
+
+    config = load(FlywheelConfig, overrides={"home": str(tmp_path / "home")})
+    store = MemoryStore()
+    routing.publish(store, routing.bootstrap("triage", routing.Variant(version="v1", folder="/v1"), actor="test"))
+    outbox = Outbox.open(outbox_folder(config), group_commit_ms=0)
+    app = build_app(
+        Gateway(
+            config, store=store, engines=LocalEngines(FakeEngine("v1")), outbox=outbox, feedback_key=b"k",
+            keys=ApiKeys([]),
+        )
+    )  # fmt: skip
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        threading.Event().wait(0.05)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/v1", outbox_folder(config)
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.mark.parametrize("command", [["client.py", "hi", "--wrong", "no"], ["client.py"], ["request.sh"]])
+def test_the_examples_work_against_a_gateway(tmp_path, gateway, command):
+    import sqlite3
+
+    url, folder = gateway
+    write(tmp_path, Answers())
+    interpreter = "bash" if command[0].endswith(".sh") else sys.executable
+    done = subprocess.run(
+        [interpreter, tmp_path / "examples" / command[0], *command[1:]],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "FLYWHEEL_URL": url},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ("HI" if len(command) > 1 else "MY ORDER NEVER ARRIVED") in done.stdout
+    with sqlite3.connect(next(folder.glob("*.db"))) as db:
+        rows = [json.loads(body) for _, body in db.execute("select kind, body from events order by seq")]
+    stored = [row.get("row", row) for row in rows]
+    assert any(row.get("consent") == ["training", "evaluation"] for row in stored), stored
+    assert any(row.get("kind") == ("correction" if len(command) > 1 else "thumbs") for row in stored), stored
