@@ -145,8 +145,6 @@ def connected(config: FlywheelConfig) -> Iterator[None]:
 def _join(address: str, runtime_env: dict[str, Any] | None) -> None:
     import ray
 
-    # Of this process only: the nodes keep their own logs. Ray Data provokes an error line in each run.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray.init(
             address=address,
