@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import ray_nodes
+import s3
 import small_flow
 
+from flywheel.lake.keys import MASTER_ENV
 from flywheel.lake.manifests import list_manifests
 from flywheel.testing import make_tiny_model
 from flywheel.workflow.steps import TurnHandle
@@ -19,12 +21,19 @@ from flywheel.workflow.turn import STEP_NAMES, step_key
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow]
 
+MASTER_KEY = "ab" * 32
 KILLS = int(os.environ.get("FLYWHEEL_KILLS", "5"))
+
+
+@pytest.fixture(autouse=True)
+def one_key(monkeypatch):
+    """The same people have the same pseudonyms in every home."""
+    monkeypatch.setenv(MASTER_ENV, MASTER_KEY)
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    nodes = ray_nodes.RayNodes(Path(sys.executable), {})
+    nodes = ray_nodes.RayNodes(Path(sys.executable), {MASTER_ENV: MASTER_KEY, **s3.ENVIRONMENT})
     try:
         nodes.start_head(cpus=8)
         yield nodes
@@ -32,9 +41,7 @@ def cluster():
         nodes.stop()
 
 
-def test_five_kills_at_random_moments_change_nothing(cluster, tmp_path, monkeypatch):
-    monkeypatch.setenv("FLYWHEEL_MASTER_KEY", "ab" * 32)
-    cluster.environment["FLYWHEEL_MASTER_KEY"] = "ab" * 32
+def test_five_kills_at_random_moments_change_nothing(cluster, tmp_path):
     model = make_tiny_model(tmp_path / "model")
     killed, calm = tmp_path / "killed", tmp_path / "calm"
     config, lake = small_flow.prepare(killed, cluster, model)

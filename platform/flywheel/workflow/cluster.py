@@ -16,6 +16,7 @@ from typing import Any
 from flywheel import telemetry
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EnvironmentProblem
+from flywheel.workflow.failures import explained, is_of_ray
 from flywheel.workflow.shared import check_shared
 
 NAMESPACE = "flywheel"
@@ -122,7 +123,10 @@ def start_head(config: FlywheelConfig, *, dashboard_port: int) -> str:
 
 @contextlib.contextmanager
 def connected(config: FlywheelConfig) -> Iterator[None]:
-    """Join the running instance of this home, the configured cluster, or one started for the occasion."""
+    """Join the running instance of this home, the configured cluster, or one started for the occasion.
+
+    What Ray raises within is raised as one of our errors.
+    """
     prepare_environment(config)  # Ray reads it when it is imported
     import ray
 
@@ -138,6 +142,10 @@ def connected(config: FlywheelConfig) -> Iterator[None]:
             start_head(config, dashboard_port=free_port())  # nobody is told this one's address
         _quiet()
         yield
+    except Exception as error:
+        if is_of_ray(error):
+            raise explained(error) from error
+        raise
     finally:
         ray.shutdown()
 
@@ -164,9 +172,9 @@ def _quiet() -> None:
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    for name in ("ray.data", "ray.serve", "ray.tune", "ray.train"):
+    for name in ("ray.serve", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that bars are off, as wished
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised as well, and kept in its log file
 
 
 def _write_private(path: Path, text: str) -> None:
