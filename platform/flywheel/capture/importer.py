@@ -6,9 +6,11 @@ a killed import goes on where it stopped, and a second one changes nothing.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,12 +18,15 @@ from typing import Any, Final, TypeVar
 import pyarrow.compute as pc
 from pydantic import Field
 
-from flywheel.capture.import_format import ImportedCase, ImportedInteraction, ImportedReaction
+from flywheel.capture.erased import EPOCH, Erased
+from flywheel.capture.import_format import ImportedCase, ImportedInteraction
 from flywheel.capture.jsonl import check
 from flywheel.capture.known import Known, key_of
 from flywheel.capture.privatise import TEXT_REMOVED, Privatiser, link_of
 from flywheel.capture.statements import read_statements
 from flywheel.config import FlywheelConfig
+from flywheel.errors import BusyError
+from flywheel.lake.erasures import read_erasures
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import content_id
 from flywheel.lake.schemas import to_arrow
@@ -46,6 +51,7 @@ class ImportReport(Record):
     feedback: int = 0
     cases: int = 0
     duplicates: int = Field(default=0, description="rows that were in the lake already, or twice in the file")
+    erased: int = Field(default=0, description="rows of erased people, left out")
     text_removed: int = Field(default=0, description="interactions stored without text because nobody consented")
 
     def summary(self) -> str:
@@ -54,6 +60,8 @@ class ImportReport(Record):
         parts = [f"{count:,} {name}" for name, count in new.items() if count] or ["nothing new"]
         if self.duplicates:
             parts.append(f"{self.duplicates:,} rows were there already")
+        if self.erased:
+            parts.append(f"{self.erased:,} rows of erased people were left out")
         if self.text_removed:
             parts.append(f"{self.text_removed:,} stored without text (no consent)")
         return f"{self.file}: {self.lines:,} lines; " + ", ".join(parts)
@@ -64,25 +72,48 @@ def import_interactions(
 ) -> ImportReport:
     """Import a file of interactions (one ``ImportedInteraction`` a line) as inferences and feedback.
 
-    Lines without ``ts`` take the time at which a file of this content was first imported.
+    Lines without ``ts`` take the time at which a file of this content was first imported. What an erased person
+    did before the erasure is left out, and so is a line of theirs without ``ts``: it cannot show that it is newer.
 
     Raises:
         InputError: names file, line and field; nothing of the file is stored.
+        BusyError: somebody is being erased right now.
     """
     progress = progress or Silent()
     progress.start("import", f"checking {path.name}")
     file = check(path, ImportedInteraction, progress)
-    first_time = _first_time(lake, file.digest)
-    privatiser = Privatiser(keyring, config.privacy, read_statements(lake))
-    committer = _Committer(lake, privatiser, f"import/{file.digest}")
-    report, read = ImportReport(file=str(path), lines=file.rows), 0
-    for number, chunk in enumerate(file.chunks(CHUNK), start=1):
-        rows = [_rows(line, config.tenant, first_time) for line in chunk]
-        report = _plus(report, **committer.commit(number, rows))
-        read += len(chunk)
-        progress.update(read, file.rows)
+    with import_lock(config, exclusive=False):
+        first_time = _first_time(lake, file.digest)
+        erased = Erased(read_erasures(lake.store), keyring)
+        privatiser = Privatiser(keyring, config.privacy, read_statements(lake))
+        committer = _Committer(lake, privatiser, f"import/{file.digest}")
+        report, read = ImportReport(file=str(path), lines=file.rows), 0
+        for number, chunk in enumerate(file.chunks(CHUNK), start=1):
+            rows = [_rows(line, config.tenant, first_time) for line in chunk]
+            kept = _spared(rows, chunk, erased)
+            report = _plus(report, erased=_count(rows) - _count(kept), **committer.commit(number, kept))
+            read += len(chunk)
+            progress.update(read, file.rows)
     progress.finish(report.summary())
     return report
+
+
+@contextmanager
+def import_lock(config: FlywheelConfig, *, exclusive: bool) -> Iterator[None]:
+    """Imports of this home share it; an erasure holds it alone, so that no import brings back what it removes.
+
+    Raises:
+        BusyError: the other kind holds it.
+    """
+    path = config.home_path() / "run" / "import.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            other = "An import is running" if exclusive else "A person is being erased"
+            raise BusyError(f"{other}; run the same command again when that has ended.") from error
+        yield
 
 
 def import_cases(lake: Lake, config: FlywheelConfig, path: Path, *, progress: Progress | None = None) -> ImportReport:
@@ -161,8 +192,22 @@ def _rows(line: ImportedInteraction, tenant: str, first_time: datetime) -> tuple
     return inference, feedback
 
 
-def _reaction_key(reaction: ImportedReaction) -> str:
-    return f"import\x1f{reaction.model_dump_json(exclude_defaults=True)}"
+def _spared(
+    rows: Sequence[tuple[Inference, list[Feedback]]], lines: Sequence[ImportedInteraction], erased: Erased
+) -> list[tuple[Inference, list[Feedback]]]:
+    """The rows that nobody's erasure covers; an inference takes the reactions to it with it."""
+    kept = []
+    for (inference, feedback), line in zip(rows, lines, strict=True):
+        if erased.user(inference.tenant, inference.subject, line.ts or EPOCH):
+            continue
+        dated = zip(feedback, line.feedback, strict=True)
+        spared = [row for row, sent in dated if not erased.user(row.tenant, row.subject, sent.ts or line.ts or EPOCH)]
+        kept.append((inference, spared))
+    return kept
+
+
+def _count(rows: Sequence[tuple[Inference, list[Feedback]]]) -> int:
+    return sum(1 + len(feedback) for _, feedback in rows)
 
 
 class _Committer:
@@ -176,7 +221,7 @@ class _Committer:
 
     def commit(self, version: int, rows: Sequence[tuple[Inference, list[Feedback]]]) -> dict[str, int]:
         """One chunk; returns what to add to the report. A chunk that is there already costs nothing."""
-        total = len(rows) + sum(len(feedback) for _, feedback in rows)
+        total = _count(rows)
         if min(self._last.values()) >= version:
             return {"duplicates": total}
         inferences = [self._privatiser.inference(row) for row, _ in rows]

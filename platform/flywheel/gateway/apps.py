@@ -62,10 +62,10 @@ class CaptureReplica:
         from flywheel.lake.tables import open_lake
 
         config = load_config(path)
-        lake = open_lake(config)
+        lake, keyring = open_lake(config), Keyring(config.home_path())
         self._loops = [
-            ShipperLoop(outbox_folder(config), lake.store, config.capture),
-            IngesterLoop(lake, config, Keyring(config.home_path())),
+            ShipperLoop(outbox_folder(config), lake.store, config.capture, keyring),
+            IngesterLoop(lake, config, keyring),
         ]
         for loop in self._loops:
             loop.start()
