@@ -2,9 +2,11 @@
 
 ``status`` returns the contract of ``flywheel status --json``::
 
-    {"live": {"version", "since"}, "candidates": [...],
+    {"live": {"version", "since", "erased": [...]}, "candidates": [...],
      "turns": [{"id", "started", "decision", "reasons": [...], "metrics": {...}}],
      "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}}}
+
+``live.erased`` names what the live model was made of and was erased since; empty when it is as it should be.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 from flywheel.config import FlywheelConfig
+from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.tables import Lake
 from flywheel.rollout import routing
+from flywheel.rollout.routing import Routing
 from flywheel.workflow.steps import TurnHandle, turn_ids
 from flywheel.workflow.turn import STEP_NAMES, step_key
 
@@ -26,10 +30,19 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
     turns = [_turn(TurnHandle(lake.store, config.flow, turn)) for turn in turn_ids(lake.store, config.flow)]
     return {
         "flow": config.flow,
-        "live": {"version": truth.live.version, "since": truth.ts.isoformat()} if truth else None,
+        "live": _live(lake, truth) if truth else None,
         "candidates": [{"version": shadow.version, "share": shadow.share} for shadow in truth.shadows] if truth else [],
         "turns": turns,
         "funnel": _funnel(lake, config),
+    }
+
+
+def _live(lake: Lake, truth: Routing) -> dict[str, Any]:
+    version = truth.live.version
+    return {
+        "version": version,
+        "since": truth.ts.isoformat(),
+        "erased": tainted_lineage(lake, "model", version) or [],
     }
 
 
