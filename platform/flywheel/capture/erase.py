@@ -113,6 +113,8 @@ def erase_outboxes(folder: Path, person: RawPerson, *, dry: bool = False) -> Swe
                 with closing(connect(database)) as connection:
                     total = total.plus(Swept(_erase_outbox(connection, database, person, dry=dry)))
             except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                    raise _in_use(database) from error
                 total = total.plus(Swept(0, (f"outbox {database} ({error})",)))
     return total
 
@@ -161,8 +163,12 @@ def _truncate_log(connection: sqlite3.Connection, database: Path) -> None:
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
         if time.monotonic() > deadline:
-            raise BusyError(f"{database} is in use all the time; run the same command again when there is less traffic")
+            raise _in_use(database)
         time.sleep(0.05)
+
+
+def _in_use(database: Path) -> BusyError:
+    return BusyError(f"{database} is in use all the time; run the same command again when there is less traffic.")
 
 
 def _bodies(connection: sqlite3.Connection) -> list[Row]:

@@ -128,12 +128,19 @@ def parquet_bytes(rows: pa.Table) -> bytes:
 
 
 def commit_once(
-    address: TableAddress, schema: pa.Schema, make_parts: Callable[[], Sequence[Part]], *, app: str, version: int
+    address: TableAddress,
+    schema: pa.Schema,
+    make_parts: Callable[[], Sequence[Part]],
+    *,
+    app: str,
+    version: int,
+    discard: Callable[[Sequence[Part]], None],
 ) -> bool:
     """Commit the parts as (app, version) exactly once. True: by this call. False: it was there already.
 
     ``make_parts`` is called at most once, and not at all for a batch that is there already. An empty
-    list is committed too: it marks the batch as done for this table.
+    list is committed too: it marks the batch as done for this table. Parts whose batch somebody else
+    commits first are handed to ``discard``: rows that were left out there must not lie about here.
 
     Raises:
         BusyError: other writers won every attempt.
@@ -144,7 +151,10 @@ def commit_once(
             table = address.ensure(schema)
             last = table.transaction_version(app)
             if last is not None and last >= version:
-                return parts is not None and _holds(table, parts)
+                if parts is None or _holds(table, parts):
+                    return parts is not None
+                discard(parts)
+                return False
             if parts is None:
                 parts = make_parts()
             with explained(address.uri):

@@ -197,7 +197,11 @@ class Lake:
 
     def _commit(self, table: str, make_parts: Any, app: str, version: int) -> bool:
         address = TableAddress(self.table_uri(table), self.storage_options)
-        return commit_once(address, schema_of(table), make_parts, app=app, version=version)
+
+        def discard(parts: Sequence[Part]) -> None:
+            self.store.delete([f"{_prefix(table)}/{part.path}" for part in parts])
+
+        return commit_once(address, schema_of(table), make_parts, app=app, version=version, discard=discard)
 
 
 def open_lake(config: FlywheelConfig) -> Lake:

@@ -4,7 +4,10 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +22,7 @@ from flywheel.lake.commits import write_part
 from flywheel.lake.tables import Lake
 from flywheel.records import Signal
 
+Work = Callable[[Lake], object]
 BAD = pc.field("signal") == "bad"
 
 
@@ -61,7 +65,9 @@ def test_nothing_to_delete_is_no_commit(filled: Lake):
     version = filled.version("signals")
     assert filled.delete("signals", pc.field("signal") == "other") == 0
     assert filled.version("signals") == version
-    assert filled.delete("labels", pc.field("subject") == "s") == filled.count("labels", pc.field("subject") == "s") == 0
+    assert (
+        filled.delete("labels", pc.field("subject") == "s") == filled.count("labels", pc.field("subject") == "s") == 0
+    )
 
 
 def test_rows_that_the_condition_is_null_of_stay(lake: Lake):
@@ -108,9 +114,7 @@ def test_a_file_written_before_a_column_existed_is_searched_too(filled: Lake):
 
 
 @pytest.mark.parametrize("rival", ["append", "compact", "delete"])
-def test_who_committed_between_look_and_commit_loses_nothing(
-    filled: Lake, monkeypatch: pytest.MonkeyPatch, rival: str
-):
+def test_who_committed_between_look_and_commit_loses_nothing(filled: Lake, monkeypatch: pytest.MonkeyPatch, rival: str):
     real, rivals = deletion._commit, [rival]
 
     def overtaken(*how):
@@ -127,7 +131,11 @@ def test_who_committed_between_look_and_commit_loses_nothing(
 
     monkeypatch.setattr(deletion, "_commit", overtaken)
     removed = filled.delete("signals", BAD)
-    wanted = {"append": ["i0-0", "i0-1", "i1-0", "inew"], "compact": ["i0-0", "i0-1", "i1-0"], "delete": ["i0-1", "i1-0"]}
+    wanted = {
+        "append": ["i0-0", "i0-1", "i1-0", "inew"],
+        "compact": ["i0-0", "i0-1", "i1-0"],
+        "delete": ["i0-1", "i1-0"],
+    }
     assert ids(filled) == wanted[rival]
     assert removed == {"append": 4, "compact": 3, "delete": 0}[rival]
 
@@ -145,9 +153,7 @@ def test_a_lost_answer_to_our_own_commit_counts(filled: Lake, monkeypatch: pytes
     assert (len(calls), len(ids(filled))) == (1, 5)
 
 
-def test_a_reader_whose_file_is_replaced_under_it_reads_the_next_version(
-    filled: Lake, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_reader_whose_file_is_replaced_under_it_reads_the_next_version(filled: Lake, monkeypatch: pytest.MonkeyPatch):
     real, left = Lake._open, [1]
 
     def slow(self, table, at=None):
@@ -174,47 +180,42 @@ def test_parts_of_dead_writers_go_after_a_day(filled: Lake):
     assert not path.exists()
 
 
+def race(lake: Lake, writers: Sequence[Work], others: Sequence[Work]) -> None:
+    """Run ``writers`` to their end, each with a lake of its own, and ``others`` again and again until then."""
+    done = threading.Event()
+
+    def again_and_again(work: Work) -> None:
+        own = Lake(lake.uri)
+        while not done.is_set():
+            work(own)
+
+    with ThreadPoolExecutor(len(writers) + len(others)) as pool:
+        background = [pool.submit(again_and_again, work) for work in others]
+        try:
+            for result in [pool.submit(work, Lake(lake.uri)) for work in writers]:
+                result.result()
+        finally:
+            done.set()
+        for result in background:
+            result.result()
+
+
 @pytest.mark.slow
 def test_writers_compactions_two_deletions_and_readers_at_once(lake: Lake):
     """Every good row is there once and no bad one is, whoever overtook whom."""
-    batches, errors, done, removed = 40, [], threading.Event(), []
+    batches, removed = 40, []
     lake.append("signals", [signal("first")], app="z", version=0, flow="t")
 
-    def thread(work, *arguments):
-        def run():
-            try:
-                work(Lake(lake.uri), *arguments)
-            except BaseException as error:
-                errors.append(repr(error))
-
-        return threading.Thread(target=run)
-
-    def append(own: Lake, me: int):
+    def write(me: int, own: Lake):
         for n in range(batches):
             rows = [signal(f"{me}-{n}"), signal(f"{me}-{n}-bad", "bad")]
             assert own.append("signals", rows, app=f"a{me}", version=n, flow=f"flow{me}")
-
-    def until_done(work):
-        def run(own: Lake):
-            while not done.is_set():
-                work(own)
-
-        return run
 
     def delete(own: Lake):
         removed.append(own.delete("signals", BAD))
         own.scrub("signals")
 
-    writers = [thread(append, me) for me in range(2)]
-    others = [thread(until_done(work)) for work in (delete, delete, lambda own: own.compact("signals"), ids)]
-    for item in (*writers, *others):
-        item.start()
-    for item in writers:
-        item.join()
-    done.set()
-    for item in others:
-        item.join()
+    race(lake, [partial(write, me) for me in range(2)], [delete, delete, lambda own: own.compact("signals"), ids])
     removed.append(lake.delete("signals", BAD))
-    assert errors == []
     assert Counter(ids(lake)) == Counter(["ifirst", *(f"i{me}-{n}" for me in range(2) for n in range(batches))])
     assert sum(removed) == 2 * batches
