@@ -417,6 +417,32 @@ def rollback(
         print(f"live: {truth.live.version} (routing {truth.n}){'' if change.changed else ', as it was'}")
 
 
+@app.command()
+def forget(
+    *,
+    user: Annotated[str, typer.Option(help="The person, as requests name them; anonymous:SESSION without a name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a person from every store, for good, and mark what learnt from them."""
+    from flywheel.operate.render import show_erasure
+    from flywheel.workflow import erase
+
+    settings = _load(config, set_)
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise UsageError("This removes data for good, so it asks first. Without a terminal, pass --yes or --dry-run.")
+    if dry_run or not yes:
+        found = erase.look(settings, user)
+        _print_json(found.model_dump(mode="json")) if as_json and dry_run else show_erasure(found, _console(as_json))
+        if dry_run or not typer.confirm("Remove this for good?", err=as_json):
+            return
+    done = erase.forget(settings, user, progress=_progress(as_json))
+    _print_json(done.model_dump(mode="json")) if as_json else show_erasure(done, _console())
+
+
 @models_app.command("build")
 def models_build(
     name: Annotated[str, typer.Argument(help="'tiny': the small built-in base, trained here in about a minute.")],
@@ -457,10 +483,10 @@ def _load(path: Path | None, overrides: list[str] | None) -> FlywheelConfig:
     return load(FlywheelConfig, path, parse_overrides(overrides or []))
 
 
-def _console() -> Any:
+def _console(stderr: bool = False) -> Any:
     from rich.console import Console
 
-    return Console()
+    return Console(stderr=stderr)
 
 
 def _progress(as_json: bool) -> Progress:

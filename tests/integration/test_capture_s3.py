@@ -40,7 +40,7 @@ def test_events_reach_tables_on_s3_once(tmp_path, s3_environment):
         outbox = Outbox.open(outbox_folder(config))
         asyncio.run(outbox.append([to_event(row, flow="triage") for row in part]))
         outbox.close()
-        ship_once(outbox_folder(config), lake.store, config.capture)
+        ship_once(outbox_folder(config), lake.store, config.capture, keyring)
         ingester.run_once()
     ingest_all(lake, config, keyring)
     assert sorted(lake.read("inferences")["inference_id"].to_pylist()) == sorted(row.inference_id for row in rows)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from flywheel.errors import LakeError, NotFoundInLakeError
@@ -53,6 +54,32 @@ def test_only_one_of_many_racing_writers_wins(s3_lake: Lake):
             winners = [n for is_winner, n in won if is_winner]
             assert len(winners) == 1
             assert s3_lake.store.get(key) == b"%d" % winners[0]
+
+
+def test_no_strip_brings_back_what_another_took(s3_lake: Lake):
+    letters = [bytes([n]) for n in range(ord("a"), ord("i"))]
+    s3_lake.store.put("fact", b"".join(letters) + b"!")
+
+    def take(letter: bytes) -> int:
+        return s3_lake.store.strip("fact", lambda data: (data.replace(letter, b""), data.count(letter)))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, letters)) == len(letters)
+    assert s3_lake.store.get("fact") == b"!"
+    assert s3_lake.store.strip("none", lambda data: (data, 1)) == 0
+
+
+def test_deleted_rows_are_in_no_file(s3_lake: Lake):
+    for n in range(3):
+        rows = [signal(n), signal(10 + n)]
+        s3_lake.append("signals", rows, app="a", version=n, flow="triage")
+    at = s3_lake.version("signals")
+    assert s3_lake.delete("signals", pc.field("value") >= 10) == 3
+    assert len(s3_lake.scrub("signals")) == 3
+    assert sorted(row.value or 0 for row in s3_lake.records("signals", Signal)) == [0, 1, 2]
+    assert len([key for key in s3_lake.store.list("tables/signals") if key.endswith(".zstd.parquet")]) == 3
+    with pytest.raises(NotFoundInLakeError, match="cannot be read any more"):
+        s3_lake.read("signals", at=at)
 
 
 def test_objects_and_folders(s3_lake: Lake, tmp_path: Path):

@@ -64,11 +64,11 @@ def say(what: str, which: str) -> None:
 
 def pump(config: FlywheelConfig) -> None:
     """Ship and ingest for ever."""
-    lake = open_lake(config)
-    ingester = Ingester(lake, config, Keyring(config.home_path()))
+    lake, keyring = open_lake(config), Keyring(config.home_path())
+    ingester = Ingester(lake, config, keyring)
     while True:
         with contextlib.suppress(BusyError):
-            ship_once(outbox_folder(config), lake.store, config.capture, wait_s=0.1)
+            ship_once(outbox_folder(config), lake.store, config.capture, keyring, wait_s=0.1)
         ingester.run_once()
 
 

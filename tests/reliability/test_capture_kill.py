@@ -60,7 +60,7 @@ def test_acknowledged_events_survive_kills_exactly_once(tmp_path, processes):
     config = FlywheelConfig(home=tmp_path)
     lake = open_lake(config)
     before = len(lake.read("inferences", columns=["inference_id"]))
-    ship_once(outbox_folder(config), lake.store, config.capture)
+    ship_once(outbox_folder(config), lake.store, config.capture, Keyring(tmp_path))
     report = ingest_all(lake, config, Keyring(tmp_path))
     assert report.quarantined == {}
     assert [path.name for path in outbox_folder(config).iterdir()] == ["shipper.lock"]

@@ -1,6 +1,8 @@
 """The command line as a user meets it: a process of its own, its exit code and what it prints."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 
@@ -198,3 +200,39 @@ def test_up_and_turn_take_the_configured_first_model_only_while_nothing_is_live(
     routing.publish(open_lake(config).store, routing.bootstrap("triage", variant, actor="test"))
     assert models.starting_model(config, None, Silent()) is None
     assert models.starting_model(config, "other", Silent()) == "built other"
+
+
+def test_forget_asks_and_without_a_terminal_wants_to_be_told(tmp_path):
+    done = flywheel("forget", "--user", "ann", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pass --yes or --dry-run" in done.stderr
+    assert not (tmp_path / ".flywheel").exists()
+
+
+def test_forget_shows_removes_and_says_when_it_did_already(tmp_path):
+    line = {"flow": "triage", "user": "ann", "ts": "2026-01-01T00:00:00Z", "response": "y", "consent": ["training"],
+            "messages": [{"role": "user", "content": "x"}]}  # fmt: skip
+    (tmp_path / "logs.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "user": "ben"}) + "\n")
+    assert flywheel("import", "logs.jsonl", cwd=tmp_path).returncode == 0
+    seen = flywheel("forget", "--user", "ann", "--dry-run", cwd=tmp_path)
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert "Would be removed" in seen.stdout
+    done = json.loads(flywheel("forget", "--user", "ann", "--yes", "--json", cwd=tmp_path).stdout)
+    assert done["removed"]["inferences"] == 1
+    again = flywheel("forget", "--user", "ann", "--yes", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "Nothing of this person is stored." in again.stdout
+    assert "was erased already" in again.stdout
+    assert "inferences" in again.stderr
+    assert json.loads(flywheel("status", "--json", cwd=tmp_path).stdout)["funnel"]["captured"] == 1
+
+
+def test_forget_takes_no_for_an_answer(tmp_path):
+    controller, terminal = pty.openpty()
+    os.write(controller, b"n\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from flywheel.cli import main; main()", "forget", "--user", "ann"],
+        stdin=terminal, capture_output=True, text=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+    assert "Remove this for good?" in done.stdout
+    assert not list((tmp_path / ".flywheel" / "lake").rglob("erasures"))

@@ -40,12 +40,13 @@ class Waiting(Record):
 
 
 class Counts(Record):
-    """What became of events. Every event read is in exactly one of rows, duplicates, quarantined or still waiting."""
+    """What became of events. Each one read is in one of rows, duplicates, quarantined, erased or still waiting."""
 
     events: int = Field(default=0, description="events read from segments")
     rows: dict[str, int] = Field(default_factory=dict, description="table -> rows")
     duplicates: int = Field(default=0, description="events that were in the tables already: retries")
     quarantined: dict[str, int] = Field(default_factory=dict, description="reason -> rows put aside")
+    erased: int = Field(default=0, description="events of somebody who was erased")
     text_removed: int = Field(default=0, description="rows stored without text because nobody consented to any use")
 
     def plus(self, other: Counts) -> Self:
@@ -56,6 +57,7 @@ class Counts(Record):
                 "rows": _sum(self.rows, other.rows),
                 "duplicates": self.duplicates + other.duplicates,
                 "quarantined": _sum(self.quarantined, other.quarantined),
+                "erased": self.erased + other.erased,
                 "text_removed": self.text_removed + other.text_removed,
             }
         )

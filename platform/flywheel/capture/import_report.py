@@ -27,6 +27,7 @@ class Counts(Record):
     feedback: int = Field(default=0, description="reactions that are new in the lake")
     cases: int = Field(default=0, description="evaluation cases that are new in the lake")
     duplicates: int = Field(default=0, description="rows that were in the lake already, or twice in the files")
+    erased: int = Field(default=0, description="rows of erased people, left out")
     rejected: int = 0
     text_removed: int = Field(default=0, description="interactions stored without text because nobody consented")
     personal_data: int = Field(default=0, description="evaluation cases in which personal data was found")
@@ -61,6 +62,8 @@ class ImportReport(Counts):
         parts = [f"{count:,} {name}" for name, count in new.items() if count] or ["nothing new"]
         if self.duplicates:
             parts.append(f"{self.duplicates:,} rows were there already")
+        if self.erased:
+            parts.append(f"{self.erased:,} rows of erased people were left out")
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
         formats = sorted({file.format for file in self.files if file.format})

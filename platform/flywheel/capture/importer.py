@@ -6,16 +6,19 @@ same file or of another with the same rows, changes nothing.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from flywheel.capture.case_reader import CaseReader, texts
+from flywheel.capture.erased import EPOCH, Erased
 from flywheel.capture.import_commit import Appender, Key, StoredCases, StoredTraffic
 from flywheel.capture.import_format import ImportedCase, ImportedInteraction
 from flywheel.capture.import_report import ImportReport
@@ -27,6 +30,8 @@ from flywheel.capture.readers import InteractionReader, Reading
 from flywheel.capture.sources import find
 from flywheel.capture.statements import read_statements
 from flywheel.config import FlywheelConfig
+from flywheel.errors import BusyError
+from flywheel.lake.erasures import read_erasures
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
@@ -50,6 +55,9 @@ def import_interactions(
 ) -> ImportReport:
     """Import interactions as inferences and feedback.
 
+    What an erased person did before the erasure is left out, and so is a line of theirs without ``ts``: it cannot
+    show that it is newer.
+
     Args:
         lake: where they go.
         config: the flow, the privacy policy and the storage options.
@@ -62,16 +70,36 @@ def import_interactions(
 
     Raises:
         UsageError: there is nothing to read. InputError: with ``strict``, names file, line and field.
+        BusyError: somebody is being erased right now.
     """
     progress = progress or Silent()
     progress.start("import", str(place))
     checked = (reading or Reading()).checked()
     files = find(place, config.lake.storage_options)
-    store = _Interactions(lake, config, keyring.check_belongs(lake.store)).store
-    job = Import(str(place), files, lambda: InteractionReader(checked, config.flow), store)
-    report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
+    with import_lock(config, exclusive=False):
+        store = _Interactions(lake, config, keyring.check_belongs(lake.store)).store
+        job = Import(str(place), files, lambda: InteractionReader(checked, config.flow), store)
+        report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
     progress.finish(report.summary())
     return report
+
+
+@contextmanager
+def import_lock(config: FlywheelConfig, *, exclusive: bool) -> Iterator[None]:
+    """Imports of this home share it; an erasure holds it alone, so that no import brings back what it removes.
+
+    Raises:
+        BusyError: the other kind holds it.
+    """
+    path = config.home_path() / "run" / "import.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            other = "An import is running" if exclusive else "A person is being erased"
+            raise BusyError(f"{other}; run the same command again when that has ended.") from error
+        yield
 
 
 def import_cases(
@@ -115,22 +143,30 @@ class _Interactions:
     def __init__(self, lake: Lake, config: FlywheelConfig, keyring: Keyring) -> None:
         self._tenant = config.tenant
         self._undated = _undated(lake)
+        self._erased = Erased(read_erasures(lake.store), keyring)
         self._privatiser = Privatiser(keyring, config.privacy, read_statements(lake))
         self._stored = StoredTraffic(lake)
         self._appender = Appender(lake, self._stored)
 
     def store(self, lines: Sequence[ImportedInteraction]) -> list[Counter[str]]:
         """Append what is new; what became of each line."""
-        rows = [_rows(line, self._tenant, self._undated) for line in lines]
-        new = self._appender.append("inferences", [inference for inference, _ in rows], self._privatiser.inference)
-        links = self._links([inference for inference, _ in rows])
+        every = [_rows(line, self._tenant, self._undated) for line in lines]
+        rows = [_spared(row, line, self._erased) for row, line in zip(every, lines, strict=True)]
+        new = self._appender.append(
+            "inferences", [inference for inference, _ in filter(None, rows)], self._privatiser.inference
+        )
+        links = self._links([inference for inference, _ in filter(None, rows)])
         fresh = self._appender.append(
             "feedback",
-            [reaction for _, reactions in rows for reaction in reactions],
+            [reaction for _, reactions in filter(None, rows) for reaction in reactions],
             lambda reaction: self._privatiser.feedback(reaction, links[reaction.inference_id]),
         )
         outcomes = []
-        for inference, reactions in rows:
+        for (_, sent), spared in zip(every, rows, strict=True):
+            if spared is None:
+                outcomes.append(Counter(erased=1 + len(sent)))
+                continue
+            inference, reactions = spared
             mine = _claimed(new, [key_of("inferences", inference)])
             said = _claimed(fresh, [key_of("feedback", reaction) for reaction in reactions])
             bare = mine and not links[inference.inference_id].has_text
@@ -140,6 +176,7 @@ class _Interactions:
                     feedback=said,
                     duplicates=1 + len(reactions) - mine - said,
                     text_removed=int(bare),
+                    erased=len(sent) - len(reactions),
                 )
             )
         return outcomes
@@ -207,6 +244,21 @@ def _rows(line: ImportedInteraction, tenant: str, undated: datetime) -> tuple[In
         for reaction in line.feedback
     ]
     return inference, feedback
+
+
+def _spared(
+    row: tuple[Inference, list[Feedback]], line: ImportedInteraction, erased: Erased
+) -> tuple[Inference, list[Feedback]] | None:
+    """What of a line nobody's erasure covers; an inference takes the reactions to it with it."""
+    inference, feedback = row
+    if erased.user(inference.tenant, inference.subject, line.ts or EPOCH):
+        return None
+    dated = zip(feedback, line.feedback, strict=True)
+    return inference, [
+        reaction
+        for reaction, sent in dated
+        if not erased.user(reaction.tenant, reaction.subject, sent.ts or line.ts or EPOCH)
+    ]
 
 
 def _store_cases(appender: Appender, config: FlywheelConfig, lines: Sequence[ImportedCase]) -> list[Counter[str]]:

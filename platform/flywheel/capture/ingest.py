@@ -18,6 +18,7 @@ from pydantic import Field
 
 from flywheel.capture import batches, cleaning
 from flywheel.capture.batches import Batch, Counts, Done, Waiting
+from flywheel.capture.erased import Erased
 from flywheel.capture.intake import TABLE_OF, UNREADABLE, Arrived, Intake, Outcome, Refusal
 from flywheel.capture.known import Known
 from flywheel.capture.landing import Row, decode
@@ -25,6 +26,7 @@ from flywheel.capture.privatise import Privatiser
 from flywheel.capture.statements import Statements, read_statements
 from flywheel.config import FlywheelConfig
 from flywheel.errors import CaptureError
+from flywheel.lake.erasures import read_erasures
 from flywheel.lake.keys import Keyring
 from flywheel.lake.schemas import to_arrow
 from flywheel.lake.tables import Lake
@@ -67,6 +69,14 @@ def read_totals(lake: Lake, flow: str) -> Counts:
     last = lake.last_committed(TABLES[0], app_name(flow)) or 0
     done = batches.read_done(lake.store, flow, last) or batches.read_done(lake.store, flow, last - 1)
     return done.totals if done else Counts()
+
+
+def begun_batch(lake: Lake, flow: str) -> int | None:
+    """The batch of a flow that somebody is in the middle of, or died in; None: all that were begun have ended."""
+    n = lake.last_committed(TABLES[0], app_name(flow)) or 0
+    if batches.read_done(lake.store, flow, n) is None:
+        return n
+    return n + 1 if lake.store.exists(batches.batch_key(flow, n + 1)) else None
 
 
 def app_name(flow: str) -> str:
@@ -149,15 +159,19 @@ class Ingester:
         committed = set() if fresh else self._committed(batch.n)
         arrived, unreadable = self._read(batch.segments)
         events = len(arrived)
-        arrived += self._waiting(before.waiting)
+        waited = self._waiting(before.waiting)
+        arrived += waited
         self._refresh_statements()
+        # After the batch was fixed: an erasure that this reading misses finds the batch begun, and waits for its end.
+        erased = Erased(read_erasures(self._lake.store), self._keyring)
         privatiser = Privatiser(self._keyring, self._config.privacy, self._statements)
         intake = Intake(
             self._flow, privatiser, self._statements, self._known,
-            committed=committed, patience=self._patience, now=batch.created,
+            erased=erased, committed=committed, patience=self._patience, now=batch.created,
         )  # fmt: skip
         outcome = intake.sort(arrived)
         outcome.refused += unreadable
+        outcome.erased += len(before.waiting) - len(waited)
         self._quarantine(batch.n, outcome.refused)
         self._commit(batch.n, outcome)
         return self._end(batch, before, outcome, arrived, outcome.counts(events))
@@ -186,10 +200,11 @@ class Ingester:
         )
 
     def _waiting(self, waiting: Sequence[Waiting]) -> list[Arrived]:
-        """The rows that wait, from memory, else from the segments that are kept for them."""
+        """The rows that wait, from memory, else from the segments that are kept for them, unless erased there."""
         for key in {item.segment for item in waiting if (item.segment, item.seq) not in self._held}:
             self._held |= {(key, event.row.seq): event.row for event in self._read([key])[0]}
-        return [Arrived(item.segment, self._held[item.segment, item.seq], item.since) for item in waiting]
+        rows = ((item, self._held.get((item.segment, item.seq))) for item in waiting)
+        return [Arrived(item.segment, row, item.since) for item, row in rows if row is not None]
 
     def _refresh_statements(self) -> None:
         version = self._lake.version("consents")

@@ -1,8 +1,8 @@
 """Intake: the events of one batch -> rows for the tables. Everything here is decided, nothing is written.
 
-Every event ends in exactly one place: a row, a duplicate, the quarantine (with a reason), or the list
-of those that wait. A reaction waits for its inference, because the inference's session is the key of
-its surrogates: a correction must name the same stand-in people as the message it corrects.
+Every event ends in exactly one place: a row, a duplicate, the quarantine (with a reason), the count of
+erased ones, or the list of those that wait. A reaction waits for its inference, because the inference's
+session is the key of its surrogates: a correction must name the same stand-in people as the message it corrects.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from flywheel.capture.batches import Counts, Waiting
+from flywheel.capture.erased import Erased
 from flywheel.capture.events import MODELS, Body
 from flywheel.capture.known import Known, key_of
 from flywheel.capture.landing import Row
@@ -74,6 +75,7 @@ class Outcome:
     refused: list[Refusal] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     duplicates: int = 0
+    erased: int = 0
     text_removed: int = 0
 
     def counts(self, events: int) -> Counts:
@@ -83,6 +85,7 @@ class Outcome:
             rows={table: len(rows) for table, rows in self.rows.items() if rows},
             duplicates=self.duplicates,
             quarantined=dict(Counter(refusal.reason for refusal in self.refused)),
+            erased=self.erased,
             text_removed=self.text_removed,
         )
 
@@ -95,6 +98,7 @@ class Intake:
         privatiser: makes rows storable.
         statements: consents in force; those of the batch are added.
         known: what the tables hold.
+        erased: who is stored no more.
         committed: tables that hold this batch already (a rerun after a crash): nothing there is a duplicate.
         patience: how long a reaction waits for its inference.
         now: the time of the batch.
@@ -107,18 +111,22 @@ class Intake:
         statements: Statements,
         known: Known,
         *,
+        erased: Erased,
         committed: Collection[str],
         patience: timedelta,
         now: datetime,
     ) -> None:
         self._flow, self._privatiser, self._statements, self._known = flow, privatiser, statements, known
-        self._committed, self._patience, self._now = committed, patience, now
+        self._erased, self._committed, self._patience, self._now = erased, committed, patience, now
         self._outcome = Outcome()
 
     def sort(self, arrived: Iterable[Arrived]) -> Outcome:
         """All events of the batch and all that waited, in the order they were read."""
         parsed: dict[str, list[tuple[Arrived, Body]]] = {kind: [] for kind in TABLE_OF}
         for event in arrived:
+            if self._erased.row(event.row):
+                self._outcome.erased += 1
+                continue
             record = self._parsed(event)
             if record is not None:
                 parsed[event.row.kind].append((event, record))
@@ -167,6 +175,9 @@ class Intake:
             link = links.get(_inference_id(record))
             if link is None:
                 self._wait(event)
+                continue
+            if self._erased.answer(link.subject, _inference_id(record)):
+                self._outcome.erased += 1
                 continue
             row = self._tried(event, partial(self._private_reaction, record, link))
             if row is not None:

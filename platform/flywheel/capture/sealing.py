@@ -21,7 +21,7 @@ from open_requests order by ts, inference_id
 
 def adopt(connection: sqlite3.Connection) -> int:
     """Turn the open requests of a dead replica into interrupted inferences. Returns how many."""
-    with _transaction(connection):
+    with transaction(connection):
         adopted = connection.execute(_ADOPT, (INTERRUPTED,)).rowcount
         connection.execute("delete from open_requests")
     return adopted
@@ -32,7 +32,7 @@ def seal(connection: sqlite3.Connection, outbox_id: str, segment_rows: int) -> l
 
     Nothing new is sealed while old seals are unsent, so a long outage ends in few, full segments.
     """
-    with _transaction(connection):
+    with transaction(connection):
         known = _unsent(connection, outbox_id)
         if known:
             return known
@@ -56,7 +56,7 @@ def rows_of(connection: sqlite3.Connection, segment: Segment) -> list[Row]:
 
 def forget(connection: sqlite3.Connection, segment: Segment) -> None:
     """Remove a range that is in the lake."""
-    with _transaction(connection):
+    with transaction(connection):
         connection.execute(
             "delete from events where flow = ? and seq between ? and ?", (segment.flow, segment.lo, segment.hi)
         )
@@ -102,7 +102,8 @@ def _ends(connection: sqlite3.Connection, flow: str, start: int, segment_rows: i
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing; waits for whoever is writing."""
     connection.execute("begin immediate")
     try:
         yield

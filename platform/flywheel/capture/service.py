@@ -36,6 +36,8 @@ from flywheel.telemetry import ROWS_DROPPED_TOTAL, ROWS_INGESTED_TOTAL, SEGMENTS
 
 log = logging.getLogger(__name__)
 
+ERASED: Final = "erased"
+"""Reason of events that belong to somebody who was erased."""
 MAX_PAUSE_S: Final = 30.0
 """Longest pause after failures."""
 MAX_SILENCE_S: Final = 300.0
@@ -124,13 +126,15 @@ class Loop:
 class ShipperLoop(Loop):
     """Ships the outboxes of this machine every ``seal_interval_s``."""
 
-    def __init__(self, folder: Path, store: ObjectStore, config: CaptureConfig) -> None:
+    def __init__(self, folder: Path, store: ObjectStore, config: CaptureConfig, keyring: Keyring) -> None:
         super().__init__("shipper", self._ship, config.seal_interval_s)
-        self._folder, self._store, self._config = folder, store, config
+        self._folder, self._store, self._config, self._keyring = folder, store, config, keyring
 
     def _ship(self) -> bool:
-        report = ship_once(self._folder, self._store, self._config)
+        report = ship_once(self._folder, self._store, self._config, self._keyring)
         _SHIPPED.inc(report.segments)
+        for flow, events in report.erased.items():
+            _DROPPED.labels(flow, ERASED).inc(events)
         return False  # a segment every interval, however busy: their number must not grow with traffic
 
 
@@ -152,7 +156,8 @@ def count(flow: str, report: IngestReport) -> None:
     """Add what an ingestion did to this process's counters."""
     for table, rows in report.rows.items():
         _INGESTED.labels(flow, table).inc(rows)
-    reasons = {"duplicate": report.duplicates, "text_removed": report.text_removed, **report.quarantined}
+    counted = {"duplicate": report.duplicates, "text_removed": report.text_removed, ERASED: report.erased}
+    reasons = {**counted, **report.quarantined}
     for reason, rows in reasons.items():
         if rows:
             _DROPPED.labels(flow, reason).inc(rows)
@@ -160,5 +165,5 @@ def count(flow: str, report: IngestReport) -> None:
 
 def flush(lake: Lake, config: FlywheelConfig, keyring: Keyring) -> tuple[ShipReport, IngestReport]:
     """Bring everything that this machine has acknowledged so far into the tables. Safe beside running loops."""
-    shipped = ship_once(outbox_folder(config), lake.store, config.capture)
+    shipped = ship_once(outbox_folder(config), lake.store, config.capture, keyring)
     return shipped, ingest_all(lake, config, keyring)

@@ -63,9 +63,10 @@ class CaptureReplica:
 
         config = load_config(path)
         lake = open_lake(config)
+        keyring = Keyring(config.home_path()).check_belongs(lake.store)
         self._loops = [
-            ShipperLoop(outbox_folder(config), lake.store, config.capture),
-            IngesterLoop(lake, config, Keyring(config.home_path()).check_belongs(lake.store)),
+            ShipperLoop(outbox_folder(config), lake.store, config.capture, keyring),
+            IngesterLoop(lake, config, keyring),
         ]
         for loop in self._loops:
             loop.start()

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AttemptManager, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from flywheel.errors import BusyError
 from flywheel.lake.problems import explained
@@ -91,7 +91,7 @@ class TableAddress:
         """Add columns that the row type gained since the table was made."""
         from deltalake import Field, Schema
 
-        for attempt in _attempts(self.uri):
+        for attempt in attempts(self.uri):
             with attempt, explained(self.uri):
                 table = DeltaTable(self.uri, storage_options=dict(self.options))
                 known = {field.name for field in table.schema().fields}
@@ -107,12 +107,17 @@ def write_parts(store: ObjectStore, prefix: str, data: pa.Table) -> list[Part]:
     parts = []
     for flow, date in _partitions(data):
         rows = data.filter((pc.field("flow") == flow) & (pc.field("date") == date)).drop_columns(list(PARTITIONS))
-        # Paths in the log are URIs: with these characters alone there is nothing to encode.
-        path = f"flow={_UNSAFE.sub('_', flow)}/date={_UNSAFE.sub('_', date)}/part-{uuid.uuid4().hex}.zstd.parquet"
-        body = parquet_bytes(rows)
-        store.put(f"{prefix}/{path}", body)
-        parts.append(Part(path, len(body), len(rows), flow, date))
+        parts.append(write_part(store, prefix, rows, flow, date))
     return parts
+
+
+def write_part(store: ObjectStore, prefix: str, rows: pa.Table, flow: str, date: str) -> Part:
+    """Write the rows of one partition, without its columns, as one file."""
+    # Paths in the log are URIs: with these characters alone there is nothing to encode.
+    path = f"flow={_UNSAFE.sub('_', flow)}/date={_UNSAFE.sub('_', date)}/part-{uuid.uuid4().hex}.zstd.parquet"
+    body = parquet_bytes(rows)
+    store.put(f"{prefix}/{path}", body)
+    return Part(path, len(body), len(rows), flow, date)
 
 
 def parquet_bytes(rows: pa.Table) -> bytes:
@@ -123,45 +128,84 @@ def parquet_bytes(rows: pa.Table) -> bytes:
 
 
 def commit_once(
-    address: TableAddress, schema: pa.Schema, make_parts: Callable[[], Sequence[Part]], *, app: str, version: int
+    address: TableAddress,
+    schema: pa.Schema,
+    make_parts: Callable[[], Sequence[Part]],
+    *,
+    app: str,
+    version: int,
+    discard: Callable[[Sequence[Part]], None],
 ) -> bool:
     """Commit the parts as (app, version) exactly once. True: by this call. False: it was there already.
 
     ``make_parts`` is called at most once, and not at all for a batch that is there already. An empty
-    list is committed too: it marks the batch as done for this table.
+    list is committed too: it marks the batch as done for this table. Parts whose batch somebody else
+    commits first are handed to ``discard``: rows that were left out there must not lie about here.
 
     Raises:
         BusyError: other writers won every attempt.
     """
     parts: Sequence[Part] | None = None
-    for attempt in _attempts(address.uri):
+    for attempt in attempts(address.uri):
         with attempt:
             table = address.ensure(schema)
             last = table.transaction_version(app)
             if last is not None and last >= version:
-                return parts is not None and _holds(table, parts)
+                if parts is None or _holds(table, parts):
+                    return parts is not None
+                discard(parts)
+                return False
             if parts is None:
                 parts = make_parts()
             with explained(address.uri):
                 _commit(table, parts, app, version)
-            _sync_log(address.uri, table.version())
+            sync_log(address.uri, table.version())
     return True
+
+
+def add_action(part: Part, now_ms: int) -> AddAction:
+    """How the log names a part: its partition and row count, and no statistics of any column."""
+    return AddAction(
+        path=part.path,
+        size=part.size,
+        partition_values={"flow": part.flow, "date": part.date},
+        modification_time=now_ms,
+        data_change=True,
+        stats=json.dumps({"numRecords": part.rows}),
+    )
+
+
+def attempts(uri: str) -> Iterator[AttemptManager]:
+    """Attempts at a commit that others may win; ``CommitFailedError`` inside one leads to the next.
+
+    Raises:
+        BusyError: other writers won every attempt.
+    """
+    return iter(
+        Retrying(
+            retry=retry_if_exception_type(CommitFailedError),
+            wait=wait_random_exponential(multiplier=0.02, max=1.0),
+            stop=stop_after_attempt(ATTEMPTS),
+            retry_error_cls=lambda _: BusyError(  # pyright: ignore[reportArgumentType]
+                f"{uri}: other writers won {ATTEMPTS} commits in a row; wait for them and run the same command again"
+            ),
+        )
+    )
+
+
+def sync_log(uri: str, version: int) -> None:
+    """On a folder: flush the log entries after ``version`` to the disk, ours among them."""
+    if uri.startswith("s3://"):
+        return
+    log = Path(uri) / "_delta_log"
+    while (entry := log / f"{(version := version + 1):020d}.json").exists():
+        sync_file(entry)
 
 
 def _commit(table: DeltaTable, parts: Sequence[Part], app: str, version: int) -> None:
     now = int(time.time() * 1000)
     table.create_write_transaction(
-        [
-            AddAction(
-                path=part.path,
-                size=part.size,
-                partition_values={"flow": part.flow, "date": part.date},
-                modification_time=now,
-                data_change=True,
-                stats=json.dumps({"numRecords": part.rows}),
-            )
-            for part in parts
-        ],
+        [add_action(part, now) for part in parts],
         mode="append",
         schema=table.schema(),
         partition_by=list(PARTITIONS),
@@ -175,28 +219,6 @@ def _holds(table: DeltaTable, parts: Sequence[Part]) -> bool:
         return False
     uris = set(table.file_uris())
     return any(uri.endswith(parts[0].path) for uri in uris)
-
-
-def _attempts(uri: str) -> Iterator:
-    return iter(
-        Retrying(
-            retry=retry_if_exception_type(CommitFailedError),
-            wait=wait_random_exponential(multiplier=0.02, max=1.0),
-            stop=stop_after_attempt(ATTEMPTS),
-            retry_error_cls=lambda _: BusyError(  # pyright: ignore[reportArgumentType]
-                f"{uri}: other writers won {ATTEMPTS} commits in a row; wait for them and run the same command again"
-            ),
-        )
-    )
-
-
-def _sync_log(uri: str, version: int) -> None:
-    """On a folder: flush the log entries after ``version`` to the disk, ours among them."""
-    if uri.startswith("s3://"):
-        return
-    log = Path(uri) / "_delta_log"
-    while (entry := log / f"{(version := version + 1):020d}.json").exists():
-        sync_file(entry)
 
 
 def _partitions(data: pa.Table) -> list[tuple[str, str]]:

@@ -106,21 +106,13 @@ def partition_date(inference_id: str | None, ts: datetime | None, today: date | 
     The day in the inference's UUIDv7 comes first, so that whatever belongs to an inference lies in
     one partition with it, however late it arrives; then the row's own time; then today.
     """
-    moment = _uuid7_time(inference_id) if inference_id else None
+    moment = uuid7_time(inference_id) if inference_id else None
     moment = moment or ts
     return (moment.astimezone(UTC).date() if moment else today or datetime.now(UTC).date()).isoformat()
 
 
-def _dates(data: pa.Table) -> list[str]:
-    given = data["date"].to_pylist()
-    ids = data["inference_id"].to_pylist() if "inference_id" in data.column_names else [None] * len(data)
-    time_column = next((name for name in _TIME_COLUMNS if name in data.column_names), None)
-    times: list[Any] = data[time_column].to_pylist() if time_column else [None] * len(data)
-    today = datetime.now(UTC).date()
-    return [day or partition_date(key, ts, today) for day, key, ts in zip(given, ids, times, strict=True)]
-
-
-def _uuid7_time(text: str) -> datetime | None:
+def uuid7_time(text: str) -> datetime | None:
+    """The time in a UUIDv7, in milliseconds; None for any other text."""
     try:
         parsed = uuid.UUID(text)
     except ValueError:
@@ -131,6 +123,15 @@ def _uuid7_time(text: str) -> datetime | None:
         return datetime.fromtimestamp((parsed.int >> 80) / 1000, UTC)
     except (OverflowError, ValueError):
         return None  # 48 bits of milliseconds reach past the year 9999
+
+
+def _dates(data: pa.Table) -> list[str]:
+    given = data["date"].to_pylist()
+    ids = data["inference_id"].to_pylist() if "inference_id" in data.column_names else [None] * len(data)
+    time_column = next((name for name in _TIME_COLUMNS if name in data.column_names), None)
+    times: list[Any] = data[time_column].to_pylist() if time_column else [None] * len(data)
+    today = datetime.now(UTC).date()
+    return [day or partition_date(key, ts, today) for day, key, ts in zip(given, ids, times, strict=True)]
 
 
 def _known(table: str, rows: pa.Table) -> pa.Table:

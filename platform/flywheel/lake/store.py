@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import obstore
 from obstore.exceptions import AlreadyExistsError as ObjectExistsError
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import NotFoundError, PreconditionError
 from obstore.store import LocalStore, S3Store
 
 from flywheel.errors import LakeError, NotFoundInLakeError
 from flywheel.lake.problems import explained
 
+Strip = Callable[[bytes], tuple[bytes, int]]
+"""Bytes -> those that stay, and how many things were taken out."""
 _MISSING = (NotFoundError, FileNotFoundError)
 """obstore raises the built-in one for a folder."""
 CHUNK = 4 * 2**20
@@ -80,6 +84,32 @@ class ObjectStore:
         with explained(self._place(key)):
             obstore.put(self._store, key, data)
             self._sync(key)
+
+    def strip(self, key: str, without: Strip, *, dry: bool = False) -> int:
+        """Take things out of an object, for good; of several callers at once none brings back what another took.
+
+        For erasure only: facts are written once and otherwise never change.
+
+        Args:
+            key: the object; one that is not there holds nothing.
+            without: its bytes -> the bytes that stay, and how many things went.
+            dry: only count.
+
+        Returns:
+            How many things went.
+        """
+        with explained(self._place(key)), self._stripping():
+            while True:
+                try:
+                    found = obstore.get(self._store, key)
+                    kept, removed = without(bytes(found.bytes()))
+                    if removed and not dry:
+                        self._put_over(key, kept, found.meta["e_tag"])
+                except _MISSING:
+                    return 0
+                except PreconditionError:
+                    continue  # somebody else changed it meanwhile: look again
+                return removed
 
     def get(self, key: str) -> bytes:
         """The bytes of ``key``.
@@ -186,6 +216,26 @@ class ObjectStore:
     def local_path(self, key: str) -> Path | None:
         """Where ``key`` lies on this machine's disk; None on an object store."""
         return None if self._folder is None else self._folder / key
+
+    @contextmanager
+    def _stripping(self) -> Iterator[None]:
+        """On a folder: one caller at a time. S3 compares ETags instead."""
+        if self._folder is None:
+            yield
+            return
+        handle = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _put_over(self, key: str, data: bytes, e_tag: str | None) -> None:
+        if self._folder is None and e_tag is not None:
+            obstore.put(self._store, key, data, mode={"e_tag": e_tag}, use_multipart=False)
+        else:
+            obstore.put(self._store, key, data)
+            self._sync(key)
 
     def _connect(self) -> LocalStore | S3Store:
         with explained(self.uri):

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from flywheel.config import FlywheelConfig
-from flywheel.errors import LakeError
-from flywheel.lake.commits import Part, TableAddress, commit_once, write_parts
+from flywheel.errors import LakeError, NotFoundInLakeError
+from flywheel.lake.commits import Part, TableAddress, attempts, commit_once, write_parts
+from flywheel.lake.deletion import delete_rows
 from flywheel.lake.problems import explained
 from flywheel.lake.schemas import SHARED_FLOW, conform, from_arrow, schema_of, to_arrow
 from flywheel.lake.store import ObjectStore
 from flywheel.records import Record
 
 R = TypeVar("R", bound=Record)
+
+UNCOMMITTED: Final = timedelta(days=1)
+"""Longer than any write: a part that is older and in no version belongs to a writer that died."""
 
 
 class Lake:
@@ -69,13 +75,19 @@ class Lake:
         """Rows of a table, of one flow and some dates if given (only those partitions are touched).
 
         ``at`` reads the table as it was at that version. A table that does not exist yet is empty.
+
+        Raises:
+            NotFoundInLakeError: files of version ``at`` were removed for good (see ``scrub``).
         """
-        wanted = _wanted(table, columns)
-        dataset = self._dataset(table, flow=flow, dates=dates, at=at)
-        if dataset is None:
-            return wanted.empty_table()
-        with explained(self.table_uri(table)):
-            return conform(dataset.to_table(columns=_present(dataset, wanted)), wanted)
+        try:
+            return self._rows(table, flow, dates, columns, at)
+        except NotFoundInLakeError as error:
+            if at is not None:
+                raise NotFoundInLakeError(
+                    f"version {at} of the table {table} cannot be read any more, because rows of it were erased; "
+                    "use the newest version (a turn that needs this one: start a new one with --new)"
+                ) from error
+        return self._rows(table, flow, dates, columns, at)  # a file was replaced and removed under our eyes: once more
 
     def scan(
         self, table: str, *, flow: str | None = None, columns: Sequence[str] | None = None, rows: int = 4_096
@@ -120,26 +132,54 @@ class Lake:
         return None if snapshot is None else snapshot.transaction_version(app)
 
     def compact(self, table: str, *, flow: str | None = None) -> int:
-        """Merge small files of each partition; returns how many files fewer there are. Rows stay as they are."""
+        """Merge small files of each partition; returns how many files fewer there are. Rows stay as they are.
+
+        Merges nothing when rows were deleted meanwhile: the next time will do.
+        """
         snapshot = self._open(table)
         if snapshot is None:
             return 0
         with explained(self.table_uri(table)):
             filters = [("flow", "=", flow)] if flow else None
-            done = snapshot.optimize.compact(partition_filters=filters)
+            try:
+                done = snapshot.optimize.compact(partition_filters=filters)
+            except CommitFailedError:
+                return 0
         return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+
+    def count(self, table: str, where: pc.Expression) -> int:
+        """How many rows of the newest version ``where`` is true of."""
+        snapshot = self._open(table)
+        if snapshot is None:
+            return 0
+        with explained(self.table_uri(table)):
+            return snapshot.to_pyarrow_dataset().count_rows(filter=where)
+
+    def delete(self, table: str, where: pc.Expression) -> int:
+        """Remove the rows that ``where`` is true of; returns how many there were.
+
+        Appends and compactions may run meanwhile and lose nothing. ``scrub`` then removes the files that held them.
+
+        Raises:
+            BusyError: too many writers.
+        """
+        address = TableAddress(self.table_uri(table), self.storage_options)
+        return delete_rows(address, self.store, _prefix(table), where)
 
     def vacuum(self, table: str, *, older_than: timedelta = timedelta(days=7)) -> list[str]:
         """Delete files that no version younger than ``older_than`` needs; returns their paths.
 
         Parts whose commit never came are among them; keep ``older_than`` above the longest write.
         """
-        snapshot = self._open(table)
-        if snapshot is None:
-            return []
-        hours = int(older_than.total_seconds() // 3600)
-        with explained(self.table_uri(table)):
-            return snapshot.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+        return self._vacuum(table, older_than, unknown=True)
+
+    def scrub(self, table: str) -> list[str]:
+        """Delete every file that the newest version does not need, so that deleted rows are nowhere; returns paths.
+
+        Older versions cannot be read any more. Parts whose commit never came may still get it: they go when they
+        are older than ``UNCOMMITTED``.
+        """
+        return self._vacuum(table, timedelta(0), unknown=False) + self._vacuum(table, UNCOMMITTED, unknown=True)
 
     def _dataset(
         self, table: str, *, flow: str | None = None, dates: Collection[str] | None = None, at: int | None = None
@@ -155,9 +195,41 @@ class Lake:
         schema_of(table)
         return TableAddress(self.table_uri(table), self.storage_options).open(at)
 
+    def _rows(
+        self,
+        table: str,
+        flow: str | None,
+        dates: Collection[str] | None,
+        columns: Sequence[str] | None,
+        at: int | None,
+    ) -> pa.Table:
+        wanted = _wanted(table, columns)
+        dataset = self._dataset(table, flow=flow, dates=dates, at=at)
+        if dataset is None:
+            return wanted.empty_table()
+        with explained(self.table_uri(table)):
+            return conform(dataset.to_table(columns=_present(dataset, wanted)), wanted)
+
+    def _vacuum(self, table: str, older_than: timedelta, *, unknown: bool) -> list[str]:
+        """``unknown``: also files that the log does not name."""
+        hours = int(older_than.total_seconds() // 3600)
+        for attempt in attempts(self.table_uri(table)):
+            with attempt, explained(self.table_uri(table)):
+                snapshot = self._open(table)
+                if snapshot is None:
+                    break
+                return snapshot.vacuum(
+                    retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=unknown
+                )
+        return []
+
     def _commit(self, table: str, make_parts: Any, app: str, version: int) -> bool:
         address = TableAddress(self.table_uri(table), self.storage_options)
-        return commit_once(address, schema_of(table), make_parts, app=app, version=version)
+
+        def discard(parts: Sequence[Part]) -> None:
+            self.store.delete([f"{_prefix(table)}/{part.path}" for part in parts])
+
+        return commit_once(address, schema_of(table), make_parts, app=app, version=version, discard=discard)
 
 
 def open_lake(config: FlywheelConfig) -> Lake:

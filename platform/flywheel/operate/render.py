@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from flywheel.workflow.erase import Erasure
+from flywheel.workflow.erase_turns import ENDED
 
 if TYPE_CHECKING:
     from flywheel.workflow.cadence import Due
@@ -109,6 +113,12 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     console.print(
         f"live: [bold]{live['version']}[/] since {live['since']}" if live else "live: nothing yet", highlight=False
     )
+    if live and live["erased"]:
+        console.print(
+            f"[yellow]it learnt from a person who was erased since ({', '.join(live['erased'])}); "
+            "run `flywheel turn` for one that did not[/]",
+            highlight=False,
+        )
     for candidate in state["candidates"]:
         console.print(f"shadow: {candidate['version']} on {candidate['share']:.0%} of the traffic", highlight=False)
     if state["running"]:
@@ -144,6 +154,32 @@ def due_lines(due: Due, console: Console) -> None:
     for mark, rules in (("[green]✓[/]", due.reasons), ("[dim]·[/]", due.waiting)):
         for why in rules:
             console.print(f"{mark} {why.name}: {why.text}", highlight=False, soft_wrap=True)
+
+
+def show_erasure(erasure: Erasure, console: Console) -> None:
+    """Print what of a person was removed where (or would be), what is marked, and what is left to do."""
+    table = Table(title="Would be removed" if erasure.dry else "Removed", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for store, rows in erasure.removed.items():
+        if rows:
+            table.add_row(store, f"{rows:,}")
+    console.print(table if erasure.total else "Nothing of this person is stored.", highlight=False)
+    for line in _erasure_notes(erasure):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _erasure_notes(erasure: Erasure) -> Iterator[str]:
+    if erasure.again:
+        yield f"This person was erased already, up to {erasure.again:%Y-%m-%d %H:%M:%S} UTC; this run swept again."
+    if erasure.marked:
+        yield f"Made of this person's data, and marked: {', '.join(erasure.marked)}"
+    for flow, version in erasure.live.items():
+        yield f"{version} goes on serving '{flow}'; run `flywheel turn` for a model without this person's data."
+    for turn in erasure.ended_turns:
+        yield f"{turn} was unfinished and is ended: {ENDED}."
+    for place in erasure.unreadable:
+        yield f"Nobody can look into {place}; it may hold raw events of anybody: look at it, then delete it."
 
 
 def demo_summary(result: dict[str, Any], console: Console) -> None:

@@ -2,10 +2,12 @@
 
 ``status`` returns the contract of ``flywheel status --json``::
 
-    {"live": {"version", "since"}, "candidates": [...],
+    {"live": {"version", "since", "erased": [...]}, "candidates": [...],
      "turns": [{"id", "started", "decision", "reasons": [...], "metrics": {...}}],
      "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}},
      "running": who runs a turn now, or null, "readiness": see ``readiness``}
+
+``live.erased`` names what the live model was made of and was erased since; empty when it is as it should be.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 from flywheel.config import FlywheelConfig
+from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.tables import Lake
 from flywheel.operate.readiness import readiness
 from flywheel.rollout import routing
+from flywheel.rollout.routing import Routing
 from flywheel.workflow.lease import running
 from flywheel.workflow.steps import TurnHandle, turn_ids
 from flywheel.workflow.turn import STEP_NAMES, step_key
@@ -30,17 +34,21 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
     holder = running(config, "turn")
     return {
         "flow": config.flow,
-        "live": {
-            "version": truth.live.version,
-            "since": routing.live_since(lake.store, truth).isoformat(),
-        }
-        if truth
-        else None,
+        "live": _live(lake, truth) if truth else None,
         "candidates": [{"version": shadow.version, "share": shadow.share} for shadow in truth.shadows] if truth else [],
         "turns": turns,
         "funnel": _funnel(lake, config),
         "running": str(holder) if holder else None,
         "readiness": readiness(lake, config),
+    }
+
+
+def _live(lake: Lake, truth: Routing) -> dict[str, Any]:
+    version = truth.live.version
+    return {
+        "version": version,
+        "since": truth.ts.isoformat(),
+        "erased": tainted_lineage(lake, "model", version) or [],
     }
 
 

@@ -24,6 +24,7 @@ from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import ModelError, NotFoundInLakeError, UsageError
 from flywheel.inference.models import check_model_folder
 from flywheel.inference.packaged import PACKAGED
+from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.manifests import Manifest, content_id, list_manifests, read_manifest, write_manifest
 from flywheel.lake.tables import Lake
 from flywheel.records import Record
@@ -147,6 +148,24 @@ def resolve(lake: Lake, config: FlywheelConfig, name_or_path: str | Path) -> Mod
     digest = content_hash(folder)
     version = f"{config.flow}-path-{digest[:10]}"
     return ModelVersion(version=version, flow=config.flow, folder=folder, content_hash=digest, registered=False)
+
+
+def untainted(lake: Lake, version: str) -> str:
+    """The newest of a version and the models it was made from that learnt nothing which was erased since.
+
+    Raises:
+        ModelError: there is none; a clean one must be registered first.
+    """
+    while tainted_lineage(lake, KIND, version):
+        parents = read_manifest(lake, KIND, version).parents
+        older = next((ref for ref in parents if ref.startswith(f"{KIND}/")), None)
+        if older is None:
+            raise ModelError(
+                f"{version} learnt from a person who was erased, and was made from no model that did not; begin a new "
+                "flow with a clean one: flywheel up --model FOLDER --set flow=NAME"
+            )
+        version = older.removeprefix(f"{KIND}/")
+    return version
 
 
 def versions(lake: Lake, flow: str) -> list[Manifest]:

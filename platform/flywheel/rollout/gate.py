@@ -4,7 +4,8 @@ Every condition gives one ``Reason``. How they add up:
 
 ==============  =========================================================================================
 reject          a hard condition failed: the gain is not shown, a guard suite lost too much, the shadow
-                failed or was slow, personal data leaked, or judging data was used to make the candidate
+                failed or was slow, personal data leaked, data of an erased person made the candidate, or
+                judging data did
 inconclusive    nothing failed, but a number is missing or not finite: nobody can know
 continue        nothing failed or is missing, but there are too few cases or shadow pairs: collect more
 promote         every condition holds
@@ -61,6 +62,7 @@ class GateInput(Record):
     required_guards: list[str] = Field(description="suites that must be among ``guards``")
     shadow: ShadowSummary | None
     leaks: int | None = Field(description="personal data found in the training examples")
+    erased: list[str] | None = Field(description="manifests behind the candidate that are marked: data since erased")
     lineage: Lineage | None
     required_instruments: list[str] = Field(
         default_factory=lambda: ["filter", "sweep", "reward", "training"],
@@ -96,7 +98,8 @@ def decide(given: GateInput, policy: GatePolicy) -> GateResult:
     for name in dict.fromkeys([*given.required_guards, *given.guards]):
         conditions += [_guard(name, given.guards.get(name), policy)]
     conditions += _shadow(given.shadow, policy)
-    conditions += [_leaks(given.leaks, policy), _lineage(given.lineage, given.required_instruments)]
+    conditions += [_leaks(given.leaks, policy), _erased(given.erased)]
+    conditions += [_lineage(given.lineage, given.required_instruments)]
     verdict = _verdict({condition.outcome for condition in conditions})
     return GateResult(
         verdict=verdict,
@@ -192,6 +195,20 @@ def _leaks(leaks: int | None, policy: GatePolicy) -> _Condition:
     )
     outcome = Outcome.PASS if 0 <= leaks <= policy.max_leaks else Outcome.FAIL
     return _condition("no_leaks", outcome, text, measured=leaks, threshold=policy.max_leaks)
+
+
+def _erased(marked: Collection[str] | None) -> _Condition:
+    name = "no_erased_data"
+    if marked is None:
+        return _missing(name, "It is not known what the candidate was made of, so erased data may be in it.")
+    text = "Nothing that made the candidate was erased since."
+    if marked:
+        text = (
+            f"A person was erased whose data made the candidate ({', '.join(sorted(marked))}). "
+            "Run a new turn: it starts from the newest model without such data."
+        )
+    outcome = Outcome.FAIL if marked else Outcome.PASS
+    return _condition(name, outcome, text, measured=len(marked), threshold=0)
 
 
 def _lineage(lineage: Lineage | None, required: Collection[str]) -> _Condition:

@@ -11,6 +11,7 @@ from flywheel.evaluation.compare import Comparison, compare
 from flywheel.evaluation.run import EvalRun
 from flywheel.evaluation.run import evaluate as evaluate_version
 from flywheel.inference import engines
+from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.manifests import read_manifest
 from flywheel.records import Decision, ShadowPair
 from flywheel.review.labels import read_labels
@@ -61,14 +62,14 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
 
 
 def shadow(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
-    """Mirror live traffic to a candidate that the evaluation did not reject, until there are enough pairs.
+    """Mirror live traffic to a candidate that nothing rejects so far, until there are enough pairs.
 
     Too few after ``rollout.shadow_wait_s``: the turn stays open, and the next run waits on.
     """
     config = context.config
     policy = config.rollout.gate
     if decide(_gate_input(context, done, shadow=_promising(done)), policy).verdict == "reject":
-        return {"skipped": "the evaluation rejected the candidate already", "summary": None}
+        return {"skipped": "the gate rejects the candidate already", "summary": None}
     if not policy.require_shadow:
         return {"skipped": "not required by the gate's policy", "summary": None}
     promotion.shadow(context.lake, config, _candidate(done))
@@ -159,6 +160,7 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         required_guards=evaluation.guard_suites,
         shadow=shadow,
         leaks=done["scan"]["leaks"],
+        erased=tainted_lineage(context.lake, "model", _candidate(done).version),
         lineage=_lineage(context, done),
     )
 

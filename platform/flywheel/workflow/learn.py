@@ -49,9 +49,9 @@ def candidates(context: Context, done: dict[str, Artifact], progress: Progress) 
 
 
 def reward(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
-    """Reward models, cross-fitted, from the live model's weights."""
+    """Reward models, cross-fitted, from the weights that training starts from."""
     base = context.config.quality.reward.base
-    folder = resolve(context.lake, context.config, base or done["snapshot"]["live"]["version"]).folder
+    folder = resolve(context.lake, context.config, base or _base(done)).folder
     models = train_reward(
         context.lake,
         context.config,
@@ -144,11 +144,11 @@ def scan(context: Context, done: dict[str, Artifact], _progress: Progress) -> Ar
 
 
 def train(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
-    """Fine-tune the live model on the dataset with DeepSpeed under Ray Train."""
-    live = resolve(context.lake, context.config, done["snapshot"]["live"]["version"])
+    """Fine-tune the live model, or its newest ancestor without erased data, on the dataset with DeepSpeed."""
+    base = resolve(context.lake, context.config, _base(done))
     result = finetune(
         context.config.training,
-        base=live.folder,
+        base=base.folder,
         examples=_examples(context, done),
         out=context.work / "model",
         storage=context.work / "train",
@@ -162,7 +162,7 @@ def train(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
 def register(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
     """Give the new model a version, with its parents, in the lake and in MLflow."""
     trained = done["train"]
-    parents = [f"dataset/{done['curate']['id']}", f"model/{done['snapshot']['live']['version']}"]
+    parents = [f"dataset/{done['curate']['id']}", f"model/{_base(done)}"]
     version = register_model(
         context.lake,
         context.config,
@@ -179,6 +179,11 @@ def register(context: Context, done: dict[str, Artifact], _progress: Progress) -
 def _show_training(progress: Progress, state: dict[str, Any]) -> None:
     text = f"loss {state['loss']:.3f}  {state['tokens_per_s']:,.0f} tokens/s" if state.get("loss") is not None else ""
     progress.update(state["step"], state["steps"], text)
+
+
+def _base(done: dict[str, Artifact]) -> str:
+    """The version that this turn learns from."""
+    return done["snapshot"]["base"]
 
 
 def _built(done: dict[str, Artifact]) -> BuildResult:

@@ -11,6 +11,7 @@ from flywheel.evaluation import cases as suites
 from flywheel.lake.tables import Lake
 from flywheel.quality.rows import TUNE, Exclusions
 from flywheel.records import EvalCase, Feedback, Inference, Label, utcnow
+from flywheel.registry.versions import untainted
 from flywheel.review.labels import read_labels
 from flywheel.review.splits import Failure, failure_split, label_split, sides
 from flywheel.rollout import routing
@@ -41,13 +42,14 @@ def check_ready(lake: Lake, config: FlywheelConfig) -> Routing:
 
 
 def snapshot(context: Context, _done: dict[str, Artifact], _progress: Progress) -> Artifact:
-    """Fix table versions and the live model, so that a rerun sees what the first run saw."""
+    """Fix table versions, the live model and the model to learn from, so that a rerun sees what the first run saw."""
     flush(context.lake, context.config, context.keyring)  # what was acknowledged on this machine so far is in
     truth = check_ready(context.lake, context.config)
     tables = {table: context.lake.version(table) for table in TABLES}
     return {
         "tables": tables,
         "live": truth.live.model_dump(mode="json"),
+        "base": untainted(context.lake, truth.live.version),
         "routing": truth.n,
         "at": utcnow().isoformat(),
     }

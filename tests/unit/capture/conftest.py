@@ -40,7 +40,7 @@ class Pipeline:
         return to_event(row, flow=self.config.flow)
 
     def ship(self) -> ShipReport:
-        return ship_once(self.folder, self.lake.store, self.config.capture)
+        return ship_once(self.folder, self.lake.store, self.config.capture, self.keyring)
 
     def ingester(self) -> Ingester:
         return Ingester(self.lake, self.config, self.keyring)

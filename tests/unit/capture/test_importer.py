@@ -3,17 +3,18 @@
 import gzip
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from flywheel.capture import import_run
-from flywheel.capture.importer import import_cases, import_interactions, uuid7_of
+from flywheel.capture.importer import import_cases, import_interactions, import_lock, uuid7_of
 from flywheel.capture.readers import Reading
-from flywheel.errors import InputError, UsageError
+from flywheel.errors import BusyError, InputError, UsageError
+from flywheel.lake.erasures import bury
 from flywheel.lake.tables import Lake
-from flywheel.records import EvalCase
+from flywheel.records import EvalCase, utcnow
 
 LINE = {
     "flow": "triage",
@@ -356,3 +357,29 @@ def test_personal_data_in_cases_is_counted_and_refused_by_strict(pipeline, write
         import_cases(pipeline.lake, pipeline.config, path, strict=True)
     assert (error.value.line, error.value.field) == (2, "check.expected")
     assert "ann@" not in str(error.value)
+
+
+def test_lines_of_erased_people_are_left_out_and_counted(pipeline, write):
+    ben = {**LINE, "user": "ben", "feedback": [{"kind": "thumbs", "value": 1, "user": "ann"}, *LINE["feedback"]]}
+    without_time = {key: value for key, value in LINE.items() if key != "ts"}
+    bury(pipeline.lake.store, "default", pipeline.keyring.pseudonym("default", "ann"))
+    later = {**LINE, "ts": (utcnow() + timedelta(seconds=1)).isoformat()}
+    report = run(pipeline, write(LINE, ben, without_time, later))
+    assert (report.inferences, report.feedback, report.erased) == (2, 4, 7)
+    assert "7 rows of erased people were left out" in report.summary()
+    subjects = [row.subject for row in pipeline.inferences()]
+    assert sorted(subjects) == sorted(pipeline.keyring.pseudonym("default", user) for user in ("ann", "ben"))
+
+
+def test_no_import_runs_beside_an_erasure(pipeline, write):
+    path = write(LINE)
+    with import_lock(pipeline.config, exclusive=False):
+        assert run(pipeline, path).inferences == 1  # imports do not mind each other
+        with (
+            pytest.raises(BusyError, match="An import is running"),
+            import_lock(pipeline.config, exclusive=True),
+        ):
+            pass
+    with import_lock(pipeline.config, exclusive=True), pytest.raises(BusyError, match="being erased"):
+        run(pipeline, path)
+    assert run(pipeline, path).duplicates == 3

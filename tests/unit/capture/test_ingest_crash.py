@@ -99,7 +99,7 @@ def test_death_at_every_step_then_a_rerun(new_pipeline, make):
             for rows in batches:
                 pipeline.record(*rows)
                 try:
-                    ship_once(pipeline.folder, lake.store, pipeline.config.capture)
+                    ship_once(pipeline.folder, lake.store, pipeline.config.capture, pipeline.keyring)
                     Ingester(lake, pipeline.config, pipeline.keyring).run_once()
                 except Death as death:
                     reached = True
@@ -136,7 +136,7 @@ def test_random_lives_of_two_ingesters(new_pipeline, make, seed):
                 pipeline.record(*parts[1])
                 recorded += parts
             elif action == "ship":
-                ship_once(pipeline.folder, lakes[who].store, pipeline.config.capture)
+                ship_once(pipeline.folder, lakes[who].store, pipeline.config.capture, pipeline.keyring)
             else:
                 ingesters[who].run_once()
         except Death:

@@ -99,7 +99,7 @@ def test_the_loops_bring_an_event_into_the_lake(new_pipeline, make):
     pipeline = new_pipeline(seal_interval_s=0.02, ingest_interval_s=0.02)
     outbox = pipeline.record(make.inference(), close=False)
     loops = [
-        ShipperLoop(pipeline.folder, pipeline.lake.store, pipeline.config.capture),
+        ShipperLoop(pipeline.folder, pipeline.lake.store, pipeline.config.capture, pipeline.keyring),
         IngesterLoop(pipeline.lake, pipeline.config, pipeline.keyring),
     ]
     for loop in loops:

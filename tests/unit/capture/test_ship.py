@@ -175,7 +175,7 @@ def test_a_shipper_that_must_wait_too_long_says_so(pipeline, make, monkeypatch):
 
     pipeline.record(make.inference())
     with FileLock(pipeline.folder / "shipper.lock"), pytest.raises(BusyError, match="Another shipper"):
-        ship_once(pipeline.folder, pipeline.lake.store, pipeline.config.capture, wait_s=0.05)
+        ship_once(pipeline.folder, pipeline.lake.store, pipeline.config.capture, pipeline.keyring, wait_s=0.05)
 
 
 def test_no_folder_is_nothing_to_do(pipeline):

@@ -53,6 +53,30 @@ def test_one_of_many_racing_writers_wins(store: ObjectStore):
             assert store.get(key) == b"%d" % winners[0]
 
 
+def without(letter: bytes):
+    return lambda data: (data.replace(letter, b""), data.count(letter))
+
+
+def test_strip_takes_out_what_it_is_asked_to(store: ObjectStore):
+    store.put_if_absent("fact", b"abcab")
+    assert store.strip("fact", without(b"a"), dry=True) == 2
+    assert store.get("fact") == b"abcab"
+    assert store.strip("fact", without(b"a")) == 2
+    assert store.strip("fact", without(b"a")) == 0
+    assert store.get("fact") == b"bcb"
+    assert store.strip("not/there", without(b"a")) == 0
+    assert not store.exists("not/there")
+
+
+def test_no_strip_brings_back_what_another_took(store: ObjectStore):
+    letters = [bytes([n]) for n in range(ord("a"), ord("q"))]
+    for key in map(str, range(5)):
+        store.put(key, b"".join(letters) + b"!")
+        with ThreadPoolExecutor(16) as pool:
+            assert sum(pool.map(lambda letter, key=key: store.strip(key, without(letter)), letters)) == len(letters)
+        assert store.get(key) == b"!"
+
+
 def test_keys_list_by_whole_segments_and_sorted(store: ObjectStore):
     for key in ("landing/triage/2", "landing/triage/1", "landing/triage-2/1", "other/x"):
         store.put(key, b"")

@@ -219,3 +219,18 @@ def test_a_lost_answer_to_our_own_commit_is_still_ours(lake: Lake, monkeypatch: 
 
 def test_the_configured_lake_is_opened(tmp_path: Path):
     assert open_lake(FlywheelConfig(home=tmp_path / "home")).uri == str(tmp_path / "home" / "lake")
+
+
+def test_parts_of_a_batch_that_another_writer_commits_first_do_not_lie_about(lake: Lake):
+    other = Lake(lake.uri)
+
+    class Slow(Lake):
+        def write_parts(self, table, rows, *, flow=None):
+            parts = super().write_parts(table, rows, flow=flow)
+            assert other.append("inferences", [inference(1)], app="a", version=0)
+            return parts
+
+    lake.append("inferences", [inference(0)], app="z", version=0)
+    assert not Slow(lake.uri).append("inferences", [inference(2)], app="a", version=0)
+    assert len(list(Path(lake.table_uri("inferences")).rglob("*.parquet"))) == 2
+    assert sorted(row.subject for row in lake.records("inferences", Inference)) == ["s0", "s1"]

@@ -35,7 +35,7 @@ def test_live_candidates_turns_and_funnel(config):
     funnel = {"captured": 9, "consented": 8, "unique": 7, "kept": 5, "dropped": {"duplicate": 1}}
     turn.write(step_key("curate"), {"funnel": funnel})
     state = status(lake, config)
-    assert state["live"]["version"] == "v1"
+    assert (state["live"]["version"], state["live"]["erased"]) == ("v1", [])
     assert state["candidates"] == [{"version": "v2", "share": 0.5}]
     assert state["turns"][0]["decision"] == "continue"
     assert state["funnel"] == funnel

@@ -36,7 +36,8 @@ def lineage(**used) -> Lineage:
 def given_(**changes) -> GateInput:
     fields = {
         "candidate": "v2", "live": "v1", "primary": suite(), "required_guards": ["old-intents"], "shadow": shadow(),
-        "guards": {"old-intents": suite("old-intents", 1_000, -0.005, -0.012, 0.002)}, "leaks": 0, "lineage": lineage(),
+        "guards": {"old-intents": suite("old-intents", 1_000, -0.005, -0.012, 0.002)}, "leaks": 0, "erased": [],
+        "lineage": lineage(),
     }  # fmt: skip
     return GateInput(**{**fields, **changes})
 
@@ -55,7 +56,7 @@ def test_everything_holds():
     assert all(reason.passed for reason in result.reasons)
     assert [reason.name for reason in result.reasons] == [
         "primary_cases", "primary_gain", "guard:old-intents", "shadow_pairs", "shadow_errors", "shadow_latency",
-        "no_leaks", "separate_judges",
+        "no_leaks", "no_erased_data", "separate_judges",
     ]  # fmt: skip
     assert "v2 may replace v1" in result.text
 
@@ -85,6 +86,8 @@ CASES = [
     ({"shadow": shadow(latency_ratio=None)}, "inconclusive", []),
     ({"leaks": 1}, "reject", ["no_leaks"]),
     ({"leaks": None}, "inconclusive", []),
+    ({"erased": ["dataset/d1"]}, "reject", ["no_erased_data"]),
+    ({"erased": None}, "inconclusive", []),
     ({"lineage": None}, "inconclusive", []),
     ({"lineage": lineage(sweep=["l1", "l9"])}, "reject", ["separate_judges"]),
     ({"lineage": lineage(reward=["l1"], filter=["i1"])}, "reject", ["separate_judges"]),
@@ -118,6 +121,14 @@ def test_reasons_speak_to_people():
         in texts["primary_gain"]
     )
     assert "reward (1), sweep (1)" in texts["separate_judges"]
+
+
+def test_a_model_of_erased_data_is_refused_with_the_way_out():
+    result = decide(given_(erased=["model/v2", "dataset/d1"]), POLICY)
+    (reason,) = [reason for reason in result.reasons if reason.name == "no_erased_data"]
+    assert (reason.passed, reason.measured) == (False, 2)
+    assert "dataset/d1, model/v2" in reason.text
+    assert "Run a new turn" in reason.text
     numbers = {reason.name: (reason.measured, reason.threshold, reason.interval) for reason in result.reasons}
     assert numbers["primary_gain"] == (0.05, 0.0, (0.02, 0.08))
     assert numbers["shadow_latency"] == (1.1, 1.5, None)
@@ -148,6 +159,7 @@ inputs = st.builds(
     guards=st.fixed_dictionaries({"old-intents": suites("old-intents")}),
     shadow=shadows(),
     leaks=st.integers(0, 2),
+    erased=st.sampled_from([[], ["dataset/d1"]]),
     lineage=st.sampled_from([lineage(), lineage(sweep=["l1"]), lineage(training=["i7"])]),
 )
 
@@ -159,12 +171,13 @@ def test_promotion_means_that_every_condition_was_measured_and_held(drawn):
     holds = (
         primary.n >= 600 and primary.low > 0 and old.n >= 200 and old.low > -0.02 and seen.n >= 100
         and seen.error_rate <= 0.02 and seen.latency_ratio is not None and seen.latency_ratio <= 1.5
-        and drawn.leaks == 0 and not any(ids & drawn.lineage.judged_by for ids in drawn.lineage.used.values())
+        and drawn.leaks == 0 and not drawn.erased
+        and not any(ids & drawn.lineage.judged_by for ids in drawn.lineage.used.values())
     )  # fmt: skip
     assert (result.verdict == "promote") == bool(holds)
 
 
-@given(inputs, st.sets(st.sampled_from(["primary", "guards", "shadow", "leaks", "lineage"]), min_size=1))
+@given(inputs, st.sets(st.sampled_from(["primary", "guards", "shadow", "leaks", "erased", "lineage"]), min_size=1))
 def test_no_missing_metric_ever_promotes(drawn, missing):
     gone = {name: {} if name == "guards" else None for name in missing}
     result = decide(drawn.model_copy(update=gone), POLICY)

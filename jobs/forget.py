@@ -1,0 +1,24 @@
+"""Remove a person from every store, for good. Asks nothing; --dry-run only counts.
+
+ray job submit -- python jobs/forget.py --config configs/local/flywheel.yaml --user ada
+Ray remembers a job's command line for as long as the cluster lives; `flywheel forget` leaves no such trace.
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+parser = ArgumentParser(description=__doc__)
+parser.add_argument("--config", type=Path, required=True)
+parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+parser.add_argument("--user", required=True)
+parser.add_argument("--dry-run", action="store_true")
+
+if __name__ == "__main__":
+    options = parser.parse_args()
+    from flywheel.config import FlywheelConfig, load
+    from flywheel.config.loader import parse_overrides
+    from flywheel.workflow import erase
+
+    config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+    act = erase.look if options.dry_run else erase.forget
+    print(act(config, options.user).model_dump_json())

@@ -1,0 +1,471 @@
+"""Forgetting a person: nothing of them is left anywhere, nothing of others is touched, however often it was killed."""
+
+import hashlib
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pyarrow.parquet as pq
+import pytest
+
+from flywheel.capture import batches
+from flywheel.capture.importer import import_interactions, import_lock
+from flywheel.config import FlywheelConfig
+from flywheel.errors import BusyError, NotFoundInLakeError, UsageError
+from flywheel.lake.erasures import read_erasures, tainted_lineage
+from flywheel.lake.manifests import read_manifest
+from flywheel.lake.store import ObjectStore
+from flywheel.lake.tables import Lake
+from flywheel.operate.status import status
+from flywheel.quality.reward import RewardModels
+from flywheel.records import Inference, utcnow
+from flywheel.registry.versions import ModelVersion, untainted
+from flywheel.review.labels import add_labels, make_label
+from flywheel.rollout import routing
+from flywheel.telemetry import Silent
+from flywheel.workflow import erase, judge, learn, prepare
+from flywheel.workflow.erase import forget, look
+from flywheel.workflow.lease import only_one
+from flywheel.workflow.steps import open_turn
+from flywheel.workflow.turn import step_key
+
+TABLES = ("inferences", "feedback", "consents", "labels", "signals", "shadow_pairs", "examples", "eval_cases",
+          "eval_results")  # fmt: skip
+
+
+def contents(home):
+    """Every file under a home, Parquet also as its rows."""
+    for path in sorted(item for item in home.rglob("*") if item.is_file()):
+        data = path.read_bytes()
+        if path.suffix == ".parquet":
+            rows = pq.read_table(path, partitioning=None).to_pylist()
+            data += json.dumps(rows, default=str, ensure_ascii=False).encode()
+        yield path.relative_to(home).as_posix(), data
+
+
+def traces(world, user):
+    """Files that hold the user's id, anything only they wrote, or (but for the ledger of erasures) their pseudonym."""
+    words = {"id": user.encode(), "text": world.word(user).encode(), "pseudonym": world.subject(user).encode()}
+    found = set()
+    for name, data in contents(world.home):
+        for kind, text in words.items():
+            in_ledger = kind == "pseudonym" and name.startswith("lake/erasures/")
+            if text in data + name.encode() and not in_ledger:
+                found.add((name, kind))
+    return found
+
+
+def rows(world, table):
+    return {json.dumps(row, default=str, sort_keys=True) for row in world.lake.read(table).to_pylist()}
+
+
+def made_of(world, row, ids):
+    named = {row.get("inference_id"), *(row.get("inference_ids") or [])}
+    return bool(named & ids)
+
+
+def others(world, table):
+    """What must still be there: neither Ann's, nor about her answers, nor made of what she said to Ben."""
+    ann, reacted = world.subject(world.ann), world.rows[world.ben][5].inference_id
+    cases = {row["case_id"] for row in world.lake.read("eval_cases").to_pylist() if row["inference_id"] == reacted}
+    kept = set()
+    for row in world.lake.read(table).to_pylist():
+        derived = table in {"signals", "examples"} and made_of(world, row, {reacted})
+        derived |= table in {"eval_cases", "eval_results"} and row["case_id"] in cases and row["suite"] == "failures"
+        if row.get("subject") != ann and not made_of(world, row, world.ids(world.ann)) and not derived:
+            kept.add(json.dumps(row, default=str, sort_keys=True))
+    return kept
+
+
+def test_nothing_of_the_person_is_left_and_nobody_else_is_touched(world):
+    assert {kind for _, kind in traces(world, world.ann)} == {"id", "text", "pseudonym"}
+    before = {table: others(world, table) for table in TABLES}
+    assert all(before.values())
+    forget(world.config, world.ann)
+    assert traces(world, world.ann) == set()
+    assert {table: rows(world, table) for table in TABLES} == before
+    assert traces(world, world.ben)
+
+
+def test_every_removed_row_is_counted_once(world):
+    ids, subject = world.ids(world.ann), world.subject(world.ann)
+    examples = [row for row in world.lake.read("examples").to_pylist() if made_of(world, row, ids)]
+    done = forget(world.config, world.ann)
+    assert done.removed == {
+        "outboxes": 2,
+        "landing": 6 + 1 + 6 + 1 + 1 + 1 + 2,  # answers, pair, reactions, consent, one by Ben, one to Ben, two odd ones
+        "quarantine": 1,
+        "turns": 1 + 1 + len(examples) + 1 + 2,  # side, text, ids that training left out (one of Ben's), groups
+        "working copies": 7,  # her six answers, and Ben's that she corrected
+        "drops": 6 - len(examples),
+        "review notes": 2,
+        "eval_results": 2,
+        "eval_cases": 2,
+        "examples": len(examples),
+        "signals": 7,
+        "labels": 2,
+        "shadow_pairs": 1,
+        "consents": 1,
+        "feedback": 8,
+        "inferences": 6,
+    }
+    assert (done.subject, done.tenant, done.dry, done.again) == (subject, "default", False, None)
+    stored = json.loads(world.lake.store.get(world.lake.store.list("erasures/reports")[0]))
+    assert stored == done.model_dump(mode="json")
+
+
+def test_a_look_says_what_would_go_and_changes_nothing(world):
+    def fingerprint():
+        return {name: hashlib.sha256(data).hexdigest() for name, data in contents(world.home) if "outbox" not in name}
+
+    before = fingerprint()
+    seen = look(world.config, world.ann)
+    assert fingerprint() == before
+    done = forget(world.config, world.ann)
+    assert (seen.removed, seen.marked, seen.dry) == (done.removed, done.marked, True)
+
+
+def test_a_person_nobody_knows_is_buried_all_the_same(world):
+    before = {table: world.lake.version(table) for table in TABLES}
+    done = forget(world.config, "stranger")
+    assert done.total == 0
+    assert {table: world.lake.version(table) for table in TABLES} == before
+    assert read_erasures(world.lake.store).covers(world.subject("stranger"), done.until)
+    assert world.turn.read("finished") is None
+    with pytest.raises(UsageError, match="Name the person"):
+        forget(world.config, "")
+
+
+def test_the_second_run_says_so_and_sweeps_what_came_late(world):
+    late = [world.inference(world.ann, 20), world.inference(world.ben, 20)]  # acknowledged, not yet in an outbox
+    stored = next(row for row in world.lake.records("inferences", Inference) if row.subject == world.subject(world.ann))
+    first = forget(world.config, world.ann)
+    world.record(*late)
+    world.ship()
+    world.ingest()
+    answers = {row.inference_id for row in world.lake.records("inferences", Inference)}
+    assert late[0].inference_id not in answers
+    assert late[1].inference_id in answers
+    label = make_label(stored, annotator="reviewer", kind="accept", split="gate")  # was open on a reviewer's screen
+    add_labels(world.lake, [label])
+    second = forget(world.config, world.ann)
+    assert second.again == first.until
+    assert {name: count for name, count in second.removed.items() if count} == {"labels": 1}
+    assert traces(world, world.ann) == set()
+
+
+def test_a_person_who_came_back_can_be_forgotten_again(world):
+    forget(world.config, world.ann)
+    row = world.inference(world.ann, 30)
+    world.record(row, world.feedback(row), world.pair(row))
+    world.ship()
+    world.ingest()
+    assert [
+        r.inference_id for r in world.lake.records("inferences", Inference) if r.subject == world.subject(world.ann)
+    ]
+    again = forget(world.config, world.ann)
+    assert {name: count for name, count in again.removed.items() if count} == {
+        "landing": 3, "shadow_pairs": 1, "feedback": 1, "inferences": 1,
+    }  # fmt: skip
+    assert traces(world, world.ann) == set()
+
+
+def test_an_old_log_brings_nobody_back(world, tmp_path):
+    line = {"flow": "triage", "user": world.ann, "ts": "2026-01-01T00:00:00Z", "response": "x", "consent": ["training"],
+            "messages": [{"role": "user", "content": world.word(world.ann)}]}  # fmt: skip
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    forget(world.config, world.ann)
+    report = import_interactions(world.lake, world.config, world.keyring, path)
+    assert (report.inferences, report.erased) == (0, 1)
+    assert traces(world, world.ann) == set()
+
+
+def test_a_row_from_a_clock_that_was_ahead_goes_too(world, tmp_path):
+    ahead = (utcnow() + timedelta(hours=3)).isoformat()
+    line = {"flow": "triage", "user": world.ann, "ts": ahead, "response": "x", "consent": ["training"],
+            "messages": [{"role": "user", "content": world.word(world.ann)}],
+            "feedback": [{"kind": "thumbs", "value": 1}]}  # fmt: skip
+    path = tmp_path / "log.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    import_interactions(world.lake, world.config, world.keyring, path)
+    done = forget(world.config, world.ann)
+    assert (done.removed["inferences"], done.removed["feedback"]) == (7, 9)
+    assert traces(world, world.ann) == set()
+
+
+class Killed(BaseException):
+    """As a kill: nothing catches it."""
+
+
+STEPS = {
+    "settle": (erase, "_settle"),
+    "mark": (erase.turns, "mark_descendants"),
+    "outboxes": (erase.raw, "erase_outboxes"),
+    "landing": (erase.raw, "erase_landing"),
+    "quarantine": (erase.raw, "erase_quarantine"),
+    "turns": (erase.turns, "erase_artifacts"),
+    "working copies": (erase.turns, "erase_work"),
+    "drops": (erase.turns, "erase_drops"),
+    "review notes": (erase.turns, "erase_markers"),
+    **{f"table {table}": (Lake, "delete") for table in TABLES},
+    "files": (Lake, "scrub"),
+    "key": (erase.Keyring, "destroy_subject_key"),
+    "report": (erase, "_report"),
+}
+
+
+def fuse(monkeypatch, step, *, after):
+    """Make ``forget`` die at a step, before or after its effect."""
+    owner, name = STEPS[step]
+    real, table = getattr(owner, name), step.removeprefix("table ")
+
+    def deadly(*arguments, **named):
+        if name == "delete" and arguments[1] != table:
+            return real(*arguments, **named)
+        if after:
+            real(*arguments, **named)
+        raise Killed(step)
+
+    monkeypatch.setattr(owner, name, deadly)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step_a_rerun_ends_the_same(template, world, tmp_path, monkeypatch, step, after):
+    whole = template.copy(tmp_path / "whole")
+    reference = forget(whole.config, whole.ann)
+    with monkeypatch.context() as patch:
+        fuse(patch, step, after=after)
+        with pytest.raises(Killed):
+            forget(world.config, world.ann)
+    done = forget(world.config, world.ann)
+    assert traces(world, world.ann) == set()
+    assert {table: rows(world, table) for table in TABLES} == {table: rows(whole, table) for table in TABLES}
+    assert world.lake.store.list("erasures/tainted") == whole.lake.store.list("erasures/tainted")
+    assert set(done.marked) <= set(reference.marked)
+    assert forget(world.config, world.ann).again == done.until
+
+
+def test_two_at_once_end_as_one(world, template, tmp_path):
+    whole = template.copy(tmp_path / "whole")
+    reference = forget(whole.config, whole.ann)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: forget(world.config, world.ann), range(2)))
+    assert traces(world, world.ann) == set()
+    assert {table: rows(world, table) for table in TABLES} == {table: rows(whole, table) for table in TABLES}
+    assert sorted(done.total for done in both) == [0, reference.total]
+
+
+def test_two_people_at_once(world):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda user: forget(world.config, user), (world.ann, world.ben)))
+    assert traces(world, world.ann) == traces(world, world.ben) == set()
+    subjects = {row.subject for row in world.lake.records("inferences", Inference)}
+    assert subjects == {world.subject(world.cleo)}
+
+
+@pytest.mark.slow
+def test_traffic_of_others_loses_nothing_meanwhile(world):
+    """An ingester at work during the erasure: every event of others is there once, and none of hers."""
+    stop, sent = threading.Event(), []
+
+    def traffic():
+        while not stop.is_set():
+            mine, theirs = world.inference(world.ann, 50), world.inference(world.ben, 50)
+            sent.append(theirs.inference_id)
+            world.record(mine, world.feedback(mine), theirs, world.feedback(theirs))
+            world.ship()
+            world.ingest()
+
+    world.ship()
+    world.ingest()
+    before = {row.inference_id: row.subject for row in world.lake.records("inferences", Inference)}
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(traffic)
+        try:
+            done = [forget(world.config, world.ann) for _ in range(3)]
+        finally:
+            stop.set()
+        worker.result()
+    last = forget(world.config, world.ann)
+    assert done[0].total > 0
+    assert traces(world, world.ann) == set()
+    found = sorted(row.inference_id for row in world.lake.records("inferences", Inference))
+    assert found == sorted([*sent, *(name for name, who in before.items() if who != world.subject(world.ann))])
+    assert last.again == done[-1].until
+
+
+def test_an_ingester_that_saw_no_tombstone_is_waited_for(world, monkeypatch):
+    """It read the tombstones, fell asleep, and stores her rows after the erasure began: they are removed."""
+    world.record(world.inference(world.ann, 60), world.inference(world.ben, 60))
+    world.ship()
+    asleep, awake = threading.Event(), threading.Event()
+    from flywheel.capture import ingest
+
+    real = ingest.Ingester._commit
+    sleeper = ingest.Ingester(world.lake, world.config, world.keyring)
+
+    def slow(self, n, outcome):
+        if self is sleeper:
+            asleep.set()
+            awake.wait(20)
+        return real(self, n, outcome)
+
+    monkeypatch.setattr(ingest.Ingester, "_commit", slow)
+    worker = threading.Thread(target=sleeper.run_once)
+    worker.start()
+    asleep.wait(20)
+    forget(world.config, world.ann)
+    awake.set()
+    worker.join()
+    assert traces(world, world.ann) == set()
+    assert sum(row.subject == world.subject(world.ben) for row in world.lake.records("inferences", Inference)) == 8
+
+
+def test_another_flow_in_the_middle_of_a_batch_is_waited_for_and_then_named(world, monkeypatch):
+    batch = batches.Batch(n=1, flow="other", segments=[], cursor={})
+    world.lake.store.put_if_absent(batches.batch_key("other", 1), batch.model_dump_json().encode())
+    monkeypatch.setattr(erase, "SETTLE_S", 0.3)
+    with pytest.raises(BusyError, match="ingester of the flow 'other' is in the middle of batch 1"):
+        forget(world.config, world.ann)
+    end = batches.Done(n=1, flow="other")
+    world.lake.store.put_if_absent(batches.done_key("other", 1), end.model_dump_json().encode())
+    forget(world.config, world.ann)
+    assert traces(world, world.ann) == set()
+
+
+def test_every_flow_of_the_tenant_is_swept(world):
+    other = FlywheelConfig(home=world.home, flow="other", lake=world.config.lake)
+    row = world.inference(world.ann, 70, flow="other")
+    world.lake.append("inferences", [row.model_copy(update={"subject": world.subject(world.ann)})], app="x", version=1)
+    assert forget(other, world.ann).removed["inferences"] == 7
+    assert traces(world, world.ann) == set()
+
+
+@pytest.mark.parametrize("who", ["turn", "turn of another flow", "import"])
+def test_nothing_is_removed_beside_a_turn_or_an_import(world, who):
+    (world.home / "turns" / "other").mkdir()
+    other = world.config.model_copy(update={"flow": "other"})
+    held = {
+        "turn": lambda: only_one(world.config, "turn"),
+        "turn of another flow": lambda: only_one(other, "turn"),
+        "import": lambda: import_lock(world.config, exclusive=False),
+    }[who]
+    with held(), pytest.raises(BusyError, match="Nothing is removed yet"):
+        forget(world.config, world.ann)
+    assert len(world.lake.records("inferences", Inference)) == 18
+    assert read_erasures(world.lake.store).until.keys() == {world.subject(world.ann)}
+    assert forget(world.config, world.ann).removed["inferences"] == 6
+
+
+def test_datasets_and_models_are_marked_and_the_gate_refuses_them(world):
+    dataset = world.done()["curate"]["id"]
+    done = forget(world.config, world.ann)
+    assert done.marked == [f"dataset/{dataset}", "model/triage-v0002"]
+    artifacts = {**world.done(), "shadow": {"summary": None}}
+    verdict = judge.gate(world.context(), artifacts, Silent())
+    (reason,) = [reason for reason in verdict["reasons"] if reason["name"] == "no_erased_data"]
+    assert (verdict["verdict"], reason["passed"]) == ("reject", False)
+    assert f"dataset/{dataset}" in reason["text"]
+    assert "Run a new turn" in reason["text"]
+
+
+def test_without_an_erasure_the_gate_has_nothing_against_it(world):
+    verdict = judge.gate(world.context(), {**world.done(), "shadow": {"summary": None}}, Silent())
+    (reason,) = [reason for reason in verdict["reasons"] if reason["name"] == "no_erased_data"]
+    assert reason["passed"] is True
+
+
+def test_a_marked_live_model_goes_on_serving_and_the_next_turn_learns_from_its_clean_ancestor(world, monkeypatch):
+    shadow = routing.Shadow(version="triage-v0002", folder="/models/v2")
+    truth = routing.with_shadow(routing.current(world.lake.store, "triage"), shadow, actor="t", reason="t")
+    routing.publish(world.lake.store, truth)
+    routing.publish(world.lake.store, routing.promoted(truth, "triage-v0002", actor="t", reason="t"))
+    assert untainted(world.lake, "triage-v0002") == "triage-v0002"
+    done = forget(world.config, world.ann)
+    assert done.live == {"triage": "triage-v0002"}
+    state = status(world.lake, world.config)
+    assert state["live"]["version"] == "triage-v0002"
+    assert state["live"]["erased"] == ["model/triage-v0002", done.marked[0]]
+    world.turn.write("finished", {"decision": "reject", "reasons": []})
+    artifact = prepare.snapshot(world.context(), {}, Silent())
+    assert (artifact["live"]["version"], artifact["base"]) == ("triage-v0002", "triage-v0001")
+    assert tainted_lineage(world.lake, "model", "triage-v0001") == []
+    assert _learns_from(world, artifact, monkeypatch) == {
+        "reward": "triage-v0001", "train": "triage-v0001", "parents": ["dataset/d2", "model/triage-v0001"],
+    }  # fmt: skip
+
+
+def _learns_from(world, snapshot, monkeypatch):
+    """Which models the steps of a turn with this snapshot start from; what takes long is stood in for."""
+    seen = {}
+    done = {**world.done(), "snapshot": snapshot}
+    found = ModelVersion(version="v", flow="triage", folder=world.home, content_hash="c")
+    for step, name, result in (
+        ("reward", "train_reward", RewardModels(id="r", folds=[])),
+        ("train", "finetune", RewardModels(id="stands for a result", folds=[])),
+    ):
+
+        def resolve(_lake, _config, version, step=step):
+            seen[step] = version
+            return found
+
+        monkeypatch.setattr(learn, "resolve", resolve)
+        monkeypatch.setattr(learn, name, lambda *_, result=result, **__: result)
+        monkeypatch.setattr(learn, "_examples", lambda *_: [])
+        getattr(learn, step)(world.context(), done, Silent())
+    monkeypatch.setattr(learn, "register_model", lambda *_, parents, **__: seen.update(parents=parents) or found)
+    trained = {"out": str(world.home), "first_loss": 1.0, "last_loss": 0.5}
+    learn.register(world.context(), {**done, "train": trained, "curate": {"id": "d2"}}, Silent())
+    return seen
+
+
+def test_a_turn_that_has_not_trained_ends_and_one_that_has_goes_on_to_the_gate(world, template, tmp_path):
+    assert forget(world.config, world.ann).ended_turns == []
+    assert world.turn.read("finished") is None
+    early = template.copy(tmp_path / "early")
+    early.lake.store.delete([early.turn.key(step_key(name)) for name in ("train", "register", "evaluate")])
+    assert forget(early.config, early.ann).ended_turns == ["triage/turn-0001"]
+    assert early.turn.read("finished")["decision"] == "inconclusive"
+    assert open_turn(early.lake.store, early.config).turn_id == "turn-0002"
+
+
+def test_what_an_old_turn_was_built_on_is_gone_and_says_so(world):
+    at = world.done()["snapshot"]["tables"]["inferences"]
+    forget(world.config, world.ann)
+    with pytest.raises(NotFoundInLakeError, match="because rows of it were erased"):
+        world.lake.read("inferences", at=at)
+
+
+def test_manifests_stay_and_can_be_matched_with_nobody(world):
+    dataset = world.done()["curate"]["id"]
+    manifest = read_manifest(world.lake, "dataset", dataset)
+    own = {row[0]: row[2] for row in manifest.data["rows"] if set(row[1]) & world.ids(world.ann)}
+    row_id, mac = next(iter(own.items()))
+    subject = world.subject(world.ann)
+    assert world.keyring.row_mac(world.lake.store, subject, row_id) == mac
+    forget(world.config, world.ann)
+    assert read_manifest(world.lake, "dataset", dataset) == manifest
+    assert not world.lake.store.exists(f"keys/subjects/{subject}")
+    fresh = type(world.keyring)(world.home)
+    assert fresh.row_mac(ObjectStore(world.lake.uri), subject, row_id) != mac
+
+
+def test_every_store_tells_how_it_is_going(world):
+    told = []
+
+    class Progress(Silent):
+        def start(self, name, text=""):
+            told.append(name)
+
+        def finish(self, text=""):
+            told.append(text)
+
+    forget(world.config, world.ann, progress=Progress())
+    assert told[0] == "ingestion"
+    assert told[told.index("inferences") + 1] == "6 removed"
+    assert told[-2:][0] == "files"
+    assert "files deleted" in told[-1]
