@@ -11,8 +11,6 @@ from flywheel.lake.erasures import Erasures
 from flywheel.lake.keys import Keyring
 from flywheel.lake.schemas import uuid7_time
 
-ID_AHEAD = timedelta(seconds=2)
-"""How far the time in an id may be ahead of the clock: ids made within one millisecond count on from each other."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,7 +29,7 @@ class Erased:
     def answer(self, subject: str, inference_id: str) -> bool:
         """Whether an answer given to ``subject`` (a pseudonym) is erased; a reaction to it then is too."""
         moment = uuid7_time(inference_id) if self._erasures else None
-        return moment is not None and self._erasures.covers(subject, moment - ID_AHEAD)
+        return moment is not None and self._erasures.covers(subject, moment)
 
     def row(self, row: Row) -> bool:
         """Whether a raw event is erased, as far as it alone can tell."""
