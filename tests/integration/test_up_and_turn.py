@@ -121,6 +121,29 @@ def test_a_second_up_finds_the_first_and_another_home_is_told_about_the_port(ins
     assert refused.stderr.startswith("error: ")
 
 
+def test_down_ends_what_is_still_starting(instance, tmp_path):
+    content = yaml.safe_load(instance["config"].read_text())
+    content["home"] = str(tmp_path / "home")
+    content["cluster"]["dashboard_port"] = free_port()
+    content["gateway"] = {"port": free_port()}
+    config = tmp_path / "flywheel.yaml"
+    config.write_text(yaml.safe_dump(content))
+    model = instance["config"].parent / "model"
+    command = [sys.executable, "-m", "flywheel", "up", "--model", str(model), "--config", str(config)]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_AUTH")}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "home/run/starting.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.kill()
+    supervisor = json.loads((tmp_path / "home/run/starting.json").read_text())["pid"]
+    assert "stopped" in flywheel("down", config=config).stdout
+    with pytest.raises(ProcessLookupError):
+        os.kill(supervisor, 0)
+    assert "nothing was running" in flywheel("down", config=config).stdout
+
+
 def test_redeploying_and_restarting_the_gateway_change_no_model(instance):
     before = live(instance)
     code = (

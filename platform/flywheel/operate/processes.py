@@ -56,6 +56,8 @@ def up(config: FlywheelConfig, *, model: routing.Variant | None = None, progress
     running = cluster.read_up(config)
     if running:
         return Running(**{**running, "fresh": False})
+    if starting := cluster.read_starting(config):
+        return _wait(config, int(starting["pid"]), progress)
     gateway = config.gateway
     if cluster.foreign_address(config) is None:
         cluster.check_port("127.0.0.1", config.cluster.dashboard_port, "Ray's dashboard")
@@ -64,13 +66,12 @@ def up(config: FlywheelConfig, *, model: routing.Variant | None = None, progress
     _first_route(config, model)
     path = config_file(config)
     dump(config, path)
-    process = _spawn(config, path)
-    return _wait(config, process, progress)
+    return _wait(config, _spawn(config, path), progress)
 
 
 def down(config: FlywheelConfig, *, timeout_s: float = 60) -> bool:
-    """Stop the running instance of this home, by its process id. False: nothing was running."""
-    running = cluster.read_up(config)
+    """Stop the instance of this home, running or starting, by its process id. False: there was none."""
+    running = cluster.read_up(config) or cluster.read_starting(config)
     if not running:
         return False
     pid = int(running["pid"])
@@ -83,6 +84,7 @@ def down(config: FlywheelConfig, *, timeout_s: float = 60) -> bool:
     else:
         os.killpg(pid, signal.SIGKILL)
     cluster.up_file(config).unlink(missing_ok=True)
+    cluster.starting_file(config).unlink(missing_ok=True)
     return True
 
 
@@ -98,32 +100,33 @@ def _first_route(config: FlywheelConfig, model: routing.Variant | None) -> None:
     promotion.start(lake, config, model)
 
 
-def _spawn(config: FlywheelConfig, path: Path) -> subprocess.Popen[bytes]:
+def _spawn(config: FlywheelConfig, path: Path) -> int:
     cluster.prepare_environment(config)
     log = config.home_path() / "run" / "supervisor.log"
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "flywheel.operate.supervisor", str(path)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    cluster.starting_file(config).write_text(json.dumps({"pid": process.pid, "text": "starting"}))
+    return process.pid
 
 
-def _wait(config: FlywheelConfig, process: subprocess.Popen[bytes], progress: Progress) -> Running:
+def _wait(config: FlywheelConfig, pid: int, progress: Progress) -> Running:
     deadline = time.monotonic() + START_TIMEOUT_S
-    state = config.home_path() / "run" / "starting.txt"
     while time.monotonic() < deadline:
         info = cluster.read_up(config)
         if info:
             return Running(**{**info, "fresh": True})
-        if process.poll() is not None:
+        if not _alive(pid):
             raise FlywheelError(f"Flywheel did not start: {_last_words(config)}")
-        with contextlib.suppress(FileNotFoundError):
-            progress.update(0, None, state.read_text())
+        if starting := cluster.read_starting(config):
+            progress.update(0, None, starting["text"])
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(pid, signal.SIGTERM)
     raise FlywheelError(
         f"Flywheel was not ready after {START_TIMEOUT_S:.0f} s; see {config.home_path() / 'run' / 'supervisor.log'}."
     )

@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import httpx
 
@@ -37,25 +38,24 @@ def main(path: Path) -> int:
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
     try:
-        _serve(config, path, run, stop)
+        _serve(config, path, stop)
     except (FlywheelError, RuntimeError, TimeoutError, OSError) as error:
         (run / "error.json").write_text(json.dumps({"message": str(error)}))
         return 1
     finally:
         cluster.up_file(config).unlink(missing_ok=True)
-        (run / "starting.txt").unlink(missing_ok=True)
+        cluster.starting_file(config).unlink(missing_ok=True)
     return 0
 
 
-def _serve(config: FlywheelConfig, path: Path, run: Path, stop: threading.Event) -> None:
+def _serve(config: FlywheelConfig, path: Path, stop: threading.Event) -> None:
+    _say(config, "starting Ray")
     cluster.prepare_environment(config)  # Ray reads it when it is imported
     import ray
     from ray import serve
 
     from flywheel.gateway.deploy import deploy
 
-    say = run / "starting.txt"
-    say.write_text("starting Ray")
     foreign = cluster.foreign_address(config)
     if foreign:
         ray.init(address=foreign, runtime_env=cluster.shipped(), namespace=cluster.NAMESPACE, log_to_driver=False)
@@ -63,21 +63,29 @@ def _serve(config: FlywheelConfig, path: Path, run: Path, stop: threading.Event)
         address = str(ray.get_runtime_context().gcs_address)
     else:
         address = cluster.start_head(config, dashboard_port=config.cluster.dashboard_port)
-    say.write_text("deploying the gateway")
+    _say(config, "deploying the gateway")
     deploy(path, config)
     host = "127.0.0.1" if config.gateway.host in {"0.0.0.0", "::"} else config.gateway.host
     url = f"http://{host}:{config.gateway.port}"
-    say.write_text("waiting for the live model's engine")
+    _say(config, "waiting for the live model's engine")
     live = _wait_ready(url, config, stop)
     info = {"pid": os.getpid(), "ray_address": address, "url": url, "live": live, "started": utcnow().isoformat()}
-    temporary = cluster.up_file(config).with_suffix(".tmp")
-    temporary.write_text(json.dumps(info))
-    temporary.replace(cluster.up_file(config))
-    say.unlink(missing_ok=True)
+    _put(cluster.up_file(config), info)
+    cluster.starting_file(config).unlink(missing_ok=True)
     stop.wait()
     if not foreign:
         serve.shutdown()
     ray.shutdown()
+
+
+def _say(config: FlywheelConfig, text: str) -> None:
+    _put(cluster.starting_file(config), {"pid": os.getpid(), "text": text})
+
+
+def _put(path: Path, value: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
 
 
 def _wait_ready(url: str, config: FlywheelConfig, stop: threading.Event) -> str:

@@ -28,9 +28,22 @@ def up_file(config: FlywheelConfig) -> Path:
     return config.home_path() / "run" / "up.json"
 
 
+def starting_file(config: FlywheelConfig) -> Path:
+    """Where a ``flywheel up`` that is not ready yet says who it is and what it waits for."""
+    return config.home_path() / "run" / "starting.json"
+
+
 def read_up(config: FlywheelConfig) -> dict[str, Any] | None:
     """The running instance of this home, or None. A file left by a dead process does not count."""
-    path = up_file(config)
+    return _read_alive(up_file(config))
+
+
+def read_starting(config: FlywheelConfig) -> dict[str, Any] | None:
+    """The instance of this home that is starting: ``{"pid", "text"}``, or None."""
+    return _read_alive(starting_file(config))
+
+
+def _read_alive(path: Path) -> dict[str, Any] | None:
     try:
         info = json.loads(path.read_text())
         os.kill(int(info["pid"]), 0)
