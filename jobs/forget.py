@@ -1,6 +1,6 @@
 """Remove a person from every store, for good. Asks nothing; --dry-run only counts.
 
-ray job submit -- python jobs/forget.py --config configs/local/flywheel.yaml --user ada
+ray job submit --working-dir . -- python jobs/forget.py --config configs/local/flywheel.yaml --user ada
 Ray remembers a job's command line for as long as the cluster lives; `flywheel forget` leaves no such trace.
 """
 
@@ -15,8 +15,9 @@ parser.add_argument("--dry-run", action="store_true")
 
 if __name__ == "__main__":
     options = parser.parse_args()
-    from flywheel.config import FlywheelConfig, load
-    from flywheel.config.loader import parse_overrides
+    import _source  # noqa: F401
+
+    from flywheel.config import FlywheelConfig, load, parse_overrides
     from flywheel.workflow import erase
 
     config = load(FlywheelConfig, options.config, parse_overrides(options.set))
