@@ -12,6 +12,9 @@ import pytest
 from flywheel.lake.tables import Lake
 from flywheel.records import Signal
 
+LONG = 200 if os.environ.get("FLYWHEEL_LONG") else 0
+"""Batches of each writer under `make reliability`."""
+
 WRITER = """
 import json, sys
 from flywheel.lake.tables import Lake
@@ -46,7 +49,7 @@ def race(uri: str, options: dict[str, str], batches: int, environment: dict[str,
     for writer in writers:
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    answers = [writer.communicate(timeout=300) for writer in writers]
+    answers = [writer.communicate(timeout=1_000) for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], [err[-2000:] for _, err in answers]
     won = [json.loads(out) for out, _ in answers]
     lake = Lake(uri, options)
@@ -62,13 +65,13 @@ def race(uri: str, options: dict[str, str], batches: int, environment: dict[str,
 
 @pytest.mark.slow
 def test_two_processes_on_a_folder(tmp_path: Path):
-    race(str(tmp_path / "lake"), {}, batches=40)
+    race(str(tmp_path / "lake"), {}, batches=LONG or 40)
 
 
 @pytest.mark.slow
 @pytest.mark.s3
 def test_two_processes_on_s3(s3_environment):
-    race(s3_environment.new_lake_uri(), s3_environment.options, batches=8)
+    race(s3_environment.new_lake_uri(), s3_environment.options, batches=LONG or 8)
 
 
 @pytest.mark.slow
