@@ -109,7 +109,16 @@ def prepare(folder, cluster, model, **sections):
 
 
 def start_turn(folder, cluster, **environment):
-    command = [sys.executable, "-c", "from flywheel.cli import main; main()", "turn", "--json", "-c", "flow.yaml"]
+    return _start(folder, cluster, "-m", "flywheel", "turn", "--json", "-c", "flow.yaml", **environment)
+
+
+def start_curation(folder, cluster):
+    """The steps of a turn that end with a dataset."""
+    return _start(folder, cluster, str(ROOT / "jobs" / "curate.py"), "--config", "flow.yaml")
+
+
+def _start(folder, cluster, *arguments, **environment):
+    command = [sys.executable, *arguments]
     with (folder / "out.json").open("wb") as out, (folder / "turn.log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, stdout=out, stderr=log, env={**cluster.environment, **environment})
 
