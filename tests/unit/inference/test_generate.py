@@ -50,7 +50,7 @@ def test_one_failing_item_fails_alone():
     assert "asked to fail" in results[1].error
 
 
-def test_a_batch_whose_replica_died_is_asked_again(monkeypatch):
+def test_a_batch_whose_replica_died_is_asked_again():
     handle = Handle(FakeEngine(), fail_on={1})
     results = run(handle, [f"t{i}" for i in range(20)])
     assert [r.text for r in results] == [f"T{i}" for i in range(20)]
