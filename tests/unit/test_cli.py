@@ -99,10 +99,10 @@ def test_a_strict_import_names_file_line_and_field_and_stores_nothing(tmp_path):
 def test_with_json_nothing_else_reaches_standard_output(tmp_path):
     code = (
         "import os, sys; sys.argv = ['flywheel', 'status', '--json', '--set', 'home=' + sys.argv[1]]\n"
-        "from flywheel import cli\n"
-        "real = cli._load\n"
-        "cli._load = lambda *a: (os.write(1, b'chatter of a child process\\n'), print('chatter'), real(*a))[2]\n"
-        "cli.main()\n"
+        "from flywheel.cli import main, service\n"
+        "real = service.load_config\n"
+        "service.load_config = lambda *a: (os.write(1, b'chatter of a child process\\n'), print('chatter'), real(*a))[2]\n"
+        "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["live"] is None

@@ -1,0 +1,42 @@
+"""The entry point: every expected failure becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from flywheel.cli import data, evaluation, models, service, setup, turns
+from flywheel.cli.output import reserve_stdout
+from flywheel.errors import EnvironmentProblem, FlywheelError
+
+app = typer.Typer(
+    help="A data flywheel for language models: product traffic in, better models out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (setup, service, turns, data, evaluation, models):
+    app.add_typer(group.commands)
+
+
+def main() -> None:
+    """Run one command. Exit codes: 2 for usage, 1 for failure."""
+    if "--json" in sys.argv:
+        reserve_stdout()
+    try:
+        app()
+    except FlywheelError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(str(EnvironmentProblem("The disk is full. Free some space and run the same command again.")), 1)
+    except KeyboardInterrupt:
+        _fail("Interrupted. What is finished is stored; run the same command to go on.", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
