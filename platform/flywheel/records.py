@@ -20,9 +20,11 @@ FeedbackKind = Literal[
     "reprompt", "correction", "comparison", "comment",
 ]  # fmt: skip
 FeedbackSource = Literal["explicit", "implicit", "judge", "human", "system"]
-LabelKind = Literal["accept", "correct"]
+LabelKind = Literal["accept", "correct", "reject", "rate", "compare"]
 Split = Literal["tune", "audit", "gate"]
 CheckKind = Literal["exact", "normalised", "json", "contains", "regex"]
+CaseOrigin = Literal["random", "failure", "golden", "regression", "safety", "import"]
+CaseStatus = Literal["proposed", "active", "retired"]
 Verdict = Literal["promote", "reject", "continue", "inconclusive"]
 
 SCHEMA_VERSION = 1
@@ -138,8 +140,17 @@ class Label(Record):
     subject: str
     annotator: str
     ts: datetime
-    kind: LabelKind = Field(description="accept: the answer is right; correct: `correction` is the right one")
+    kind: LabelKind = Field(
+        description="accept: the answer is right; correct: `correction` is the right one; reject: it is wrong; "
+        "rate: `value` 1-5; compare: `value` says which of two answers is better"
+    )
     correction: str | None = None
+    value: float | None = Field(
+        default=None, description="rate: 1-5; compare: +1 the served answer is better, 0 tie, -1 `other_answer` is"
+    )
+    other_answer: str | None = Field(default=None, description="compare: the answer it was compared with")
+    other_version: str | None = Field(default=None, description="compare: the model that gave the other answer")
+    adjudicates: bool = Field(default=False, description="settles a disagreement of other annotators; it alone counts")
     seconds: float | None = None
     guideline_version: str = "1"
     split: Split
@@ -179,6 +190,8 @@ class Check(Record):
     kind: CheckKind
     expected: str | dict[str, Any] | list[Any]
     fields: list[str] | None = Field(default=None, description="json only: compare these fields, default all expected")
+    tolerance: float | None = Field(default=None, description="numeric only: the largest allowed absolute difference")
+    threshold: float | None = Field(default=None, description="similarity, reward, judge: the score that passes")
 
 
 class EvalCase(Record):
@@ -190,12 +203,16 @@ class EvalCase(Record):
     suite: str = Field(description="random, failures, old-intents, or a name of the user's own")
     messages: list[Message]
     check: Check
-    origin: Literal["random", "failure", "golden", "import"]
+    origin: CaseOrigin
     inference_id: str | None = None
+    session_id: str | None = None
     subject: str | None = None
     slice: str | None = Field(default=None, description="the group the case is reported under, e.g. an intent")
+    slices: dict[str, str] = Field(default_factory=dict, description="further groups: language, length, tenant")
+    cluster: str | None = Field(default=None, description="mined failures: the group of alike failures")
+    priority: float | None = Field(default=None, description="mined failures: share of traffic that is like it")
     reviewer: str | None = None
-    status: Literal["active", "retired"] = "active"
+    status: CaseStatus = Field(default="active", description="proposed: mined, and not yet approved by a person")
 
 
 class EvalResult(Record):
@@ -206,14 +223,36 @@ class EvalResult(Record):
     case_version: int
     suite: str
     slice: str | None = None
+    slices: dict[str, str] = Field(default_factory=dict)
     subject: str | None = None
     model_version: str
     answer: str
     passed: bool
     score: float
+    detail: str | None = Field(default=None, description="why it did not pass")
     error: str | None = None
     latency_ms: float | None = None
+    prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+class Judgement(Record):
+    """One judge's opinion about two answers to the same messages, asked in both orders. Produced by judging."""
+
+    judgement_id: str
+    flow: str
+    ts: datetime
+    judge: str = Field(description="version of the judge: its model, prompt and settings")
+    item_id: str = Field(description="the inference or case that both answers belong to")
+    subject: str | None = None
+    left_version: str
+    right_version: str
+    verdict: Literal["left", "right", "tie", "abstain"] = Field(description="abstain: the two orders contradict")
+    forward: Literal["left", "right", "tie", "invalid"] = Field(description="asked with left shown first")
+    backward: Literal["left", "right", "tie", "invalid"] = Field(description="asked with right shown first")
+    left_length: int = Field(description="characters")
+    right_length: int = Field(description="characters")
+    error: str | None = None
 
 
 class ShadowPair(Record):

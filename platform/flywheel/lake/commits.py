@@ -16,16 +16,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import ArrayType, StructType
 from deltalake.transaction import AddAction
 from tenacity import AttemptManager, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from flywheel.errors import BusyError
+from flywheel.errors import BusyError, LakeError
 from flywheel.lake.problems import explained
 from flywheel.lake.schemas import PARTITIONS
 from flywheel.lake.store import ObjectStore, sync_file
@@ -66,10 +68,20 @@ class TableAddress:
                 return None
 
     def ensure(self, schema: pa.Schema) -> DeltaTable:
-        """Open the table, made first if missing (one of several racing processes makes it), with all columns."""
+        """Open the table, made first if missing (one of several racing processes makes it), with all fields.
+
+        Raises:
+            LakeError: a field has another type than the row type's, which no widening can mend.
+        """
         table = self.open() or self._create(schema)
-        missing = [field for field in schema if field.name not in {known.name for known in table.schema().fields}]
-        return self._widen(schema, missing) if missing else table
+        if _lacking(table, schema):
+            table = self._widen(schema)
+        if wrong := _lacking(table, schema):
+            raise LakeError(
+                f"the table {self.uri} stores {', '.join(wrong)} in another form than this version writes; "
+                "export it with the version that wrote it, and import the file into a new lake"
+            )
+        return table
 
     def _create(self, schema: pa.Schema) -> DeltaTable:
         with explained(self.uri):
@@ -87,19 +99,30 @@ class TableAddress:
                     raise
                 return table
 
-    def _widen(self, schema: pa.Schema, missing: Sequence[pa.Field]) -> DeltaTable:
-        """Add columns that the row type gained since the table was made."""
-        from deltalake import Field, Schema
-
+    def _widen(self, schema: pa.Schema) -> DeltaTable:
+        """Add fields, nested ones too, that the row type gained since the table was made: an append of no rows."""
         for attempt in attempts(self.uri):
             with attempt, explained(self.uri):
                 table = DeltaTable(self.uri, storage_options=dict(self.options))
-                known = {field.name for field in table.schema().fields}
-                wanted = Schema.from_arrow(pa.schema([field for field in missing if field.name not in known]))
-                fields: list[Field] = list(wanted.fields)
-                if fields:
-                    table.alter.add_columns(fields)
-        return self.ensure(schema)
+                if _lacking(table, schema):
+                    write_deltalake(table, schema.empty_table(), mode="append", schema_mode="merge")
+        return DeltaTable(self.uri, storage_options=dict(self.options))
+
+
+def _lacking(table: DeltaTable, schema: pa.Schema) -> list[str]:
+    """Columns of ``schema`` that the table does not have, or has in a narrower form."""
+    known = {field.name: field.type for field in table.schema().fields}
+    return [field.name for field in Schema.from_arrow(schema).fields if not _covers(known.get(field.name), field.type)]
+
+
+def _covers(stored: Any, written: Any) -> bool:
+    """Whether a stored Delta type can hold what is written: the same, or a struct with at least its fields."""
+    if isinstance(written, ArrayType) and isinstance(stored, ArrayType):
+        return _covers(stored.element_type, written.element_type)
+    if isinstance(written, StructType) and isinstance(stored, StructType):
+        known = {field.name: field.type for field in stored.fields}
+        return all(_covers(known.get(field.name), field.type) for field in written.fields)
+    return stored == written
 
 
 def write_parts(store: ObjectStore, prefix: str, data: pa.Table) -> list[Part]:

@@ -33,6 +33,7 @@ MODELS: dict[str, type[Record]] = {
     "examples": records.Example,
     "eval_cases": records.EvalCase,
     "eval_results": records.EvalResult,
+    "judgements": records.Judgement,
     "shadow_pairs": records.ShadowPair,
     "decisions": records.Decision,
     "datasets": Manifest,

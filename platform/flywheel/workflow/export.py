@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLES: Final = "examples"
-_FOR_EVALUATION: Final = frozenset({"labels", "eval_cases", "eval_results", "shadow_pairs"})
+_FOR_EVALUATION: Final = frozenset({"labels", "eval_cases", "eval_results", "shadow_pairs", "judgements"})
 """Tables whose rows are there to judge with; the others' are there to learn from."""
 _DAYS: Final = 16
 """Days of interactions whose consents are kept at hand."""

@@ -61,6 +61,7 @@ class Trace:
             "signals": _among("inference_id", self.made_of),
             "labels": about,
             "shadow_pairs": about,
+            "judgements": own | _among("item_id", self.answers) | _among("item_id", self.cases),
             "consents": own,
             "feedback": about | _stored(self.subject, self.until),
             "inferences": own | _stored(self.subject, self.until),

@@ -42,6 +42,10 @@ SAMPLES: list[tuple[str, Record]] = [
                             check=Check(kind="contains", expected=["a", 1]), origin="golden")),
     ("eval_results", EvalResult(run_id="r", case_id="c", case_version=1, suite="s", model_version="m", answer="",
                                 passed=False, score=0.0)),
+    ("judgements", records.Judgement(
+        judgement_id="j", flow="f", ts=TS, judge="m@1", item_id="i", left_version="a", right_version="b",
+        verdict="abstain", forward="left", backward="right", left_length=3, right_length=4,
+    )),
     ("shadow_pairs", records.ShadowPair(inference_id="i", flow="f", ts=TS, subject="s", candidate="c",
                                         live_version="m", live_answer="a", candidate_answer=None, error="timeout")),
     ("decisions", Decision(
@@ -57,7 +61,8 @@ ARROW_OF = {
     str: "string", int: "int64", float: "double", bool: "bool", datetime: "timestamp[us, tz=UTC]",
     records.Message: "struct<role: string, content: string>",
     records.RankedItem: "struct<id: string, rank: int64, shown_ms: double, action: string>",
-    records.Check: "struct<kind: string, expected: string, fields: list<item: string>>",
+    records.Check: "struct<kind: string, expected: string, fields: list<item: string>, tolerance: double, "
+    "threshold: double>",
     records.Reason: "struct<name: string, passed: bool, measured: double, interval: list<item: double>, "
     "threshold: double, text: string>",
 }  # fmt: skip

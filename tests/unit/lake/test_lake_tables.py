@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, Field, Schema
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 
 from flywheel.config import FlywheelConfig
 from flywheel.errors import LakeError
 from flywheel.lake.commits import TableAddress
-from flywheel.lake.schemas import SHARED_FLOW, schema_of
+from flywheel.lake.schemas import SHARED_FLOW, schema_of, to_arrow
 from flywheel.lake.tables import Lake, open_lake
-from flywheel.records import Consent, Inference, Message, Signal
+from flywheel.records import Check, Consent, EvalCase, Inference, Message, Signal
 
 SECRET = "my-secret-text"
 
@@ -177,6 +177,37 @@ def test_a_table_made_before_a_field_existed_still_reads_and_grows(lake: Lake):
     new = Signal(inference_id="i", signal="s", version="1", value=1.0, detail="why")
     assert lake.append("signals", [new], app="a", version=0)
     assert lake.records("signals", Signal) == [new]
+
+
+def test_a_table_made_before_a_nested_field_existed_still_reads_and_grows(lake: Lake):
+    new = EvalCase(
+        case_id="b",
+        flow="f",
+        suite="s",
+        messages=[],
+        origin="golden",
+        check=Check(kind="exact", expected="x", tolerance=1),
+    )
+    schema = schema_of("eval_cases")
+    place = schema.get_field_index("check")
+    old = schema.set(place, pa.field("check", pa.struct([("kind", pa.string()), ("expected", pa.string())])))
+    table = TableAddress(lake.table_uri("eval_cases"), {}).ensure(old)
+    case = EvalCase(
+        case_id="a", flow="f", suite="s", messages=[], origin="golden", check=Check(kind="exact", expected="y")
+    )
+    rows = to_arrow("eval_cases", [case])
+    narrow = rows.set_column(place, "check", pa.array([{"kind": "exact", "expected": '"y"'}], old.field("check").type))
+    write_deltalake(table, narrow, mode="append")
+    assert lake.append("eval_cases", [new], app="a", version=0)
+    assert sorted(lake.records("eval_cases", EvalCase), key=lambda row: row.case_id) == [case, new]
+
+
+def test_a_column_of_another_type_is_an_error_and_stays(lake: Lake):
+    schema = schema_of("signals")
+    place = schema.get_field_index("value")
+    TableAddress(lake.table_uri("signals"), {}).ensure(schema.set(place, pa.field("value", pa.string())))
+    with pytest.raises(LakeError, match="stores value in another form"):
+        lake.append("signals", [Signal(inference_id="i", signal="s", version="1", value=1.0)], app="a", version=0)
 
 
 def test_a_column_of_a_later_release_is_left_alone(lake: Lake):

@@ -106,6 +106,7 @@ def test_every_removed_row_is_counted_once(world):
         "signals": 7,
         "labels": 2,
         "shadow_pairs": 1,
+        "judgements": 0,
         "consents": 1,
         "feedback": 8,
         "inferences": 6,
