@@ -23,10 +23,11 @@ format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 test: lint
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests/unit -n auto
+	$(BIN)/pytest tests --ignore=tests/unit
 
 test-unit: setup
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit -n auto
 
 test-integration: setup
 	$(BIN)/pytest tests/integration

@@ -167,6 +167,10 @@ def _prepare_process(config: EngineConfig) -> None:
     os.environ["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")
     if config.num_gpus == 0:
         os.environ["OMP_NUM_THREADS"] = str(config.threads)
+        # Threads that wait must sleep, not spin: two engines of two threads on two cores answered 3.6 requests a
+        # second between them when they spun (SmolLM2, 64 tokens in, 8 out), and 10 when they slept.
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # libgomp
+        os.environ["KMP_BLOCKTIME"] = "0"  # Intel's and LLVM's runtimes
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # several engines share the cores: no pinning
         # Lets the worker stay inside the engine process, see _single_process_engine.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
