@@ -7,6 +7,7 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,9 +58,9 @@ def dump(config: Config, path: Path) -> None:
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def config_hash(config: Config) -> str:
-    """Content hash of a config, 16 hex digits: same settings, same hash."""
-    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+def config_hash(config: Config, *, without: Collection[str] = ()) -> str:
+    """Content hash of a config but for the sections in ``without``, 16 hex digits: same settings, same hash."""
+    canonical = json.dumps(config.model_dump(mode="json", exclude=set(without)), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

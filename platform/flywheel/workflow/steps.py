@@ -22,6 +22,9 @@ from flywheel.telemetry import Progress, Within
 
 Artifact = dict[str, Any]
 
+_RUNNING = {"gateway", "capture", "cadence", "cluster", "tracking"}
+"""Sections that say where and when things run, not what a turn makes: a turn goes on when they change."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -74,7 +77,7 @@ def open_turn(store: ObjectStore, config: FlywheelConfig, *, new: bool = False) 
         if last.read("finished") is None:
             if not new:
                 begun = last.read("turn") or {}
-                if begun.get("config_hash") == config_hash(config):
+                if begun.get("config_hash") == config_hash(config, without=_RUNNING):
                     return last
                 raise UsageError(
                     f"{last.turn_id} is unfinished and was started with another configuration. "
@@ -85,7 +88,7 @@ def open_turn(store: ObjectStore, config: FlywheelConfig, *, new: bool = False) 
     fresh = TurnHandle(store, config.flow, f"turn-{len(ids) + 1:04d}")
     begun = {
         "started": utcnow().isoformat(),
-        "config_hash": config_hash(config),
+        "config_hash": config_hash(config, without=_RUNNING),
         "config": config.model_dump(mode="json"),
         "home": f"{socket.gethostname()}:{config.home_path()}",
     }

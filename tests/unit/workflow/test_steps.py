@@ -39,6 +39,13 @@ def test_a_finished_step_never_runs_again(store, tmp_path):
     assert done["c"]["saw"] == ["a", "b"]
 
 
+def test_a_turn_goes_on_when_only_ports_or_its_schedule_changed(store, tmp_path):
+    turn = open_turn(store, config(tmp_path))
+    assert open_turn(store, config(tmp_path, **{"gateway.port": 8001, "cadence.every": "daily"})) == turn
+    with pytest.raises(UsageError, match="another configuration"):
+        open_turn(store, config(tmp_path, **{"training.epochs": 9}))
+
+
 def test_stop_ends_the_turn_and_is_kept(store, tmp_path):
     turn = open_turn(store, config(tmp_path))
     calls = []
