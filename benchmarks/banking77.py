@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import banking77_data as data
 import results_file
+from processor import fast_dtype
 from transformers import AutoTokenizer
 
 from flywheel.config import FlywheelConfig, dump, load
@@ -73,11 +74,17 @@ RECIPES = {
         minutes=20,
     ),
     "smollm2": Recipe(
-        tune={"epochs": 3, "micro_batch_size": 4, "learning_rate": 2e-4},
+        tune={"epochs": 3, "micro_batch_size": 4, "learning_rate": 2e-4, "dtype": fast_dtype()},
         turn={
-            "training": {"epochs": 2, "micro_batch_size": 4, "learning_rate": 2e-4},
+            "training": {"epochs": 2, "micro_batch_size": 4, "learning_rate": 2e-4, "dtype": fast_dtype()},
             "quality": {"filter": {"liked_per_correction": 1.0}, "max_examples": 600},
-            "engine": {"max_model_len": 128, "threads": 2, "start_timeout_s": 600, "request_timeout_s": 180},
+            "engine": {
+                "max_model_len": 128,
+                "threads": 2,
+                "dtype": fast_dtype(),
+                "start_timeout_s": 600,
+                "request_timeout_s": 180,
+            },
         },
         tune_share=0.20,
         minutes=60,

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import psutil
 import results_file
+from processor import fast_dtype
 
 SAMPLE_S = 2.0
 
@@ -37,7 +38,8 @@ def main() -> None:
 def run(home: Path, seed: int) -> tuple[dict[str, Any], float, float]:
     """The demo as a user would run it: its JSON, the most memory its processes held at once (GB), seconds."""
     code = "from flywheel.cli import main; main()"
-    arguments = ["demo", "--model", "smollm2", "--json", "--set", f"home={home}", "--set", f"seed={seed}"]
+    changes = [f"home={home}", f"seed={seed}", f"training.dtype={fast_dtype()}", f"engine.dtype={fast_dtype()}"]
+    arguments = ["demo", "--model", "smollm2", "--json", *(f"--set={change}" for change in changes)]
     begun, peak = time.monotonic(), 0
     with tempfile.TemporaryFile("w+") as out:
         process = psutil.Popen([sys.executable, "-c", code, *arguments], stdout=out)
