@@ -101,7 +101,8 @@ def test_with_json_nothing_else_reaches_standard_output(tmp_path):
         "import os, sys; sys.argv = ['flywheel', 'status', '--json', '--set', 'home=' + sys.argv[1]]\n"
         "from flywheel.cli import main, service\n"
         "real = service.load_config\n"
-        "service.load_config = lambda *a: (os.write(1, b'chatter of a child process\\n'), print('chatter'), real(*a))[2]\n"
+        "chat = lambda: (os.write(1, b'chatter of a child process\\n'), print('chatter'))\n"
+        "service.load_config = lambda *a: (chat(), real(*a))[1]\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
