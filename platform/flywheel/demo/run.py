@@ -47,7 +47,7 @@ class Scale:
 
 
 SCALES = {base_model.TINY: Scale(requests=4_000, old_cases=2_400, fresh_requests=120)}
-GENERAL_SCALE = Scale(requests=2_000, old_cases=1_000, fresh_requests=60)
+GENERAL_SCALE = Scale(requests=1_600, old_cases=800, fresh_requests=60)
 """A general model answers and learns a hundred times slower than tiny."""
 
 
