@@ -1,9 +1,10 @@
 """Chance-corrected agreement between annotators: Cohen's kappa for two, Krippendorff's alpha for any number.
 
 Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20 (1960), and
-for weights Psychological Bulletin 70 (1968); Krippendorff, "Content Analysis" (2018), chapter 12. Point values come
-from scikit-learn and ``krippendorff``; intervals are percentile bootstraps over items (Efron and Tibshirani, "An
-Introduction to the Bootstrap" (1993), chapter 13).
+for weights Psychological Bulletin 70 (1968); Krippendorff, "Content Analysis" (2018), chapter 12, by the package
+``krippendorff``. Intervals are percentile bootstraps over items (Efron and Tibshirani, "An Introduction to the
+Bootstrap" (1993), chapter 13). Kappa is written out here for whole stacks of tables, because scikit-learn's takes
+milliseconds a table and an interval needs a thousand.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 Weights = Literal["linear", "quadratic"]
 Level = Literal["nominal", "ordinal", "interval"]
-Kind = TypeVar("Kind", bound=Hashable)
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Statistic = Callable[[Ints], Floats]
+"""(resamples, kinds) counts -> one coefficient a resample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ def cohen_kappa(
     Raises:
         ValueError: the two differ in length, or use a category that is not on the scale.
     """
-    return _kappa(_pairs(a, b), weights, _scale(a, b, scale))
+    kinds = _pairs(a, b)
+    return float(_kappas(kinds, weights, _scale(a, b, scale))(_counts(kinds))[0])
 
 
 def cohen_kappa_interval(
@@ -68,10 +73,9 @@ def cohen_kappa_interval(
     seed: int = 0,
 ) -> Agreement:
     """``cohen_kappa`` with a bootstrap interval; resamples in which it is undefined are left out."""
-    known = _scale(a, b, scale)
-    return _bootstrap(
-        _pairs(a, b), lambda pairs: _kappa(pairs, weights, known), confidence=confidence, resamples=resamples, seed=seed
-    )
+    kinds = _pairs(a, b)
+    statistic = _kappas(kinds, weights, _scale(a, b, scale))
+    return _bootstrap(_counts(kinds), statistic, confidence=confidence, resamples=resamples, seed=seed)
 
 
 def krippendorff_alpha(
@@ -85,7 +89,9 @@ def krippendorff_alpha(
     Raises:
         ValueError: a value is not on the scale.
     """
-    return _alpha(_counted(items, _values(items, scale)), level, _values(items, scale))
+    known = _values(items, scale)
+    kinds = _patterns(items, known)
+    return float(_alphas(kinds, level, known)(_counts(kinds))[0])
 
 
 def krippendorff_alpha_interval(
@@ -109,13 +115,9 @@ def krippendorff_alpha_interval(
         seed: of the resampling.
     """
     known = _values(items, scale)
-    return _bootstrap(
-        _counted(items, known),
-        lambda units: _alpha(units, level, known),
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
+    kinds = _patterns(items, known)
+    statistic = _alphas(kinds, level, known)
+    return _bootstrap(_counts(kinds), statistic, confidence=confidence, resamples=resamples, seed=seed)
 
 
 def _pairs(a: Sequence[Hashable], b: Sequence[Hashable]) -> Counter[tuple[Hashable, Hashable]]:
@@ -133,17 +135,21 @@ def _scale(a: Sequence[Hashable], b: Sequence[Hashable], scale: Sequence[Hashabl
     return list(scale)
 
 
-def _kappa(pairs: Counter[tuple[Hashable, Hashable]], weights: Weights | None, scale: list[Hashable]) -> float:
-    from sklearn.metrics import cohen_kappa_score  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-
-    if len({one for pair in pairs for one in pair}) < 2:
-        return math.nan
+def _kappas(kinds: Counter[tuple[Hashable, Hashable]], weights: Weights | None, scale: list[Hashable]) -> Statistic:
+    """Counts of each pair of categories, (R, kinds) -> R coefficients: 1 - observed / expected disagreement."""
     place = {category: index for index, category in enumerate(scale)}
-    left, right = ([place[pair[side]] for pair in pairs] for side in (0, 1))
-    score = cast("Any", cohen_kappa_score)(
-        left, right, labels=list(range(len(scale))), weights=weights, sample_weight=list(pairs.values())
-    )
-    return float(score)
+    left, right = (np.array([place[kind[side]] for kind in kinds], dtype=np.intp) for side in (0, 1))
+    steps = np.abs(np.subtract.outer(np.arange(len(scale)), np.arange(len(scale)))).astype(np.float64)
+    cost = (steps > 0).astype(np.float64) if weights is None else steps ** (1 if weights == "linear" else 2)
+    into_left, into_right = np.eye(len(scale))[left], np.eye(len(scale))[right]
+
+    def kappas(counts: Ints) -> Floats:
+        observed = counts @ cost[left, right]
+        expected = np.einsum("ri,ij,rj->r", counts @ into_left, cost, counts @ into_right)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(expected > 0, 1 - observed * counts.sum(axis=1) / expected, math.nan)
+
+    return kappas
 
 
 def _values(items: Sequence[Sequence[float | None]], scale: Sequence[float] | None) -> list[float]:
@@ -155,42 +161,39 @@ def _values(items: Sequence[Sequence[float | None]], scale: Sequence[float] | No
     return list(scale)
 
 
-def _counted(items: Sequence[Sequence[float | None]], scale: list[float]) -> Counter[tuple[int, ...]]:
+def _patterns(items: Sequence[Sequence[float | None]], scale: list[float]) -> Counter[tuple[int, ...]]:
     """How often each pattern of value counts occurs; what a unit's annotators are called does not matter."""
     patterns = (tuple(sum(value == one for value in item) for one in scale) for item in items)
     return Counter(pattern for pattern in patterns if sum(pattern) > 1)
 
 
-def _alpha(units: Counter[tuple[int, ...]], level: Level, scale: list[float]) -> float:
+def _alphas(kinds: Counter[tuple[int, ...]], level: Level, scale: list[float]) -> Statistic:
+    """Counts of each pattern, (R, kinds) -> R coefficients."""
     import krippendorff
 
-    if sum(any(unit[index] for unit in units) for index in range(len(scale))) < 2:
-        return math.nan
-    counts = np.repeat(np.array(list(units), dtype=np.int64), list(units.values()), axis=0)
-    return float(krippendorff.alpha(value_counts=counts, value_domain=scale, level_of_measurement=level))
+    patterns = np.array(list(kinds), dtype=np.int64).reshape(len(kinds), len(scale))
+
+    def alpha(count: Ints) -> float:
+        units = np.repeat(patterns, count, axis=0)
+        if (units.sum(axis=0) > 0).sum() < 2:
+            return math.nan
+        return float(krippendorff.alpha(value_counts=units, value_domain=scale, level_of_measurement=level))
+
+    return lambda counts: np.array([alpha(count) for count in counts], dtype=np.float64)
 
 
-def _bootstrap(
-    kinds: Counter[Kind],
-    statistic: Callable[[Counter[Kind]], float],
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> Agreement:
+def _counts(kinds: Counter[Any]) -> Ints:
+    return np.array([list(kinds.values())], dtype=np.int64)
+
+
+def _bootstrap(counts: Ints, statistic: Statistic, *, confidence: float, resamples: int, seed: int) -> Agreement:
     """Resample items. Those of one kind are interchangeable, so only their number in a resample is drawn."""
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(f"confidence {confidence} must be inside (0, 1) and resamples {resamples} at least 1")
-    n = kinds.total()
-    value = statistic(kinds) if n else math.nan
+    n, value = int(counts.sum()), float(statistic(counts)[0])
     if math.isnan(value):
         return Agreement(math.nan, math.nan, math.nan, n)
-    share = np.array(list(kinds.values()), dtype=np.float64) / n
-    draws: npt.NDArray[np.int64] = np.random.default_rng(seed).multinomial(n, share, size=resamples)
-    drawn = [
-        statistic(Counter({kind: int(count) for kind, count in zip(kinds, draw, strict=True) if count}))
-        for draw in draws
-    ]
+    drawn = statistic(np.random.default_rng(seed).multinomial(n, counts[0] / n, size=resamples))
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
     return Agreement(value, float(low), float(high), n)

@@ -1,10 +1,11 @@
-"""Agreement against implementations that share no code with ours: statsmodels, and formulas written out here."""
+"""Agreement against implementations that share no code with ours: statsmodels, scikit-learn, formulas written out."""
 
 import math
 import random
 from itertools import permutations
 
 import pytest
+from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa, to_table
 
 from flywheel.statistics.agreement import (
@@ -51,6 +52,7 @@ def test_kappa_is_that_of_statsmodels(weights, seed):
     table = to_table([[x, y] for x, y in zip(a, b, strict=True)])[0]
     expected = cohens_kappa(table, wt=weights, return_results=False)
     assert cohen_kappa(a, b, weights=weights) == pytest.approx(expected, abs=1e-6)
+    assert cohen_kappa(a, b, weights=weights) == pytest.approx(cohen_kappa_score(a, b, weights=weights), abs=1e-6)
 
 
 def test_kappa_by_hand():
