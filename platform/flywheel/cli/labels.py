@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flywheel.cli.options import ConfigOption, JsonOption, SetOption, load_config
-from flywheel.cli.output import console, print_json
+from flywheel.cli.options import (
+    ConfigOption,
+    JsonOption,
+    RejectsOption,
+    SetOption,
+    SourceArgument,
+    StrictOption,
+    load_config,
+)
+from flywheel.cli.output import console, print_json, progress_bar, show_import
 from flywheel.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,6 +117,62 @@ def agreement(config: ConfigOption = None, set_: SetOption = None, as_json: Json
         print_json({**asdict(report), "open": report.open})
         return
     _show_agreement(report)
+
+
+@labels.command("export")
+def export_(
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    format_: Annotated[str, typer.Option("--format", help="argilla or label-studio.")],
+    *,
+    mode: ModeOption = Mode.judge,
+    curated: CuratedOption = False,
+    informative: InformativeOption = False,
+    second: SecondOption = False,
+    annotator: Annotated[str, typer.Option(help="With --second: who has not judged these yet.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many items.")] = 100,
+    purpose: Annotated[
+        str, typer.Option(help="What people must have agreed to: evaluation; third_party if the tool is not yours.")
+    ] = "evaluation",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write items to be labelled elsewhere, with the answer filled in, and say how to set up that tool."""
+    from flywheel.lake.tables import open_lake
+    from flywheel.workflow.label_files import export_items
+
+    settings = load_config(config, set_)
+    source = _source(starter=curated, informative=informative, second=second)
+    report = export_items(
+        open_lake(settings), settings, out=out, format_=format_, source=source, question=mode.value,
+        annotator=annotator, limit=limit, purpose=purpose, force=force,
+    )  # fmt: skip
+    print_json(report.model_dump(mode="json")) if as_json else print(report.summary(), report.setup, sep="\n\n")
+
+
+@labels.command("import")
+def import_(
+    source: SourceArgument,
+    format_: Annotated[str, typer.Option("--format", help="argilla or label-studio.")],
+    *,
+    annotator: Annotated[str | None, typer.Option(help="Who made all of them; default: as the file says.")] = None,
+    rejects: RejectsOption = None,
+    strict: StrictOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring judgements made elsewhere into the lake as labels; twice changes nothing."""
+    from flywheel.lake.tables import open_lake
+    from flywheel.workflow.label_files import import_labels
+
+    settings = load_config(config, set_)
+    report = import_labels(
+        open_lake(settings), settings, source,
+        format_=format_, annotator=annotator, strict=strict, rejects=rejects, progress=progress_bar(as_json),
+    )  # fmt: skip
+    show_import(report, as_json)
 
 
 def _source(**chosen: bool) -> Any:
