@@ -98,7 +98,7 @@ def status(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOpt
         return
     for name, value in asdict(found).items():
         shown = ", ".join(f"{key} {count:,}" for key, count in value.items()) if isinstance(value, dict) else value
-        print(f"{name.replace('_', ' '):<16} {shown or '-'}")
+        print(f"{name.replace('_', ' '):<16} {'-' if shown == '' else shown}")
     print(*found.remarks(), sep="\n")
 
 

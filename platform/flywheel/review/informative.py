@@ -135,11 +135,10 @@ def _votes(labels: Sequence[Label], feedback: Iterable[Feedback]) -> Mapping[str
 
 
 def _why(now: Factors, known: Known, group: str, covered: int) -> str:
-    right = sum(known.votes)
-    said = f"{right} say right, {len(known.votes) - right} wrong" if known.votes else "nobody said anything"
-    reward = "" if known.reward is None else f", reward model {known.reward:.0%}"
+    """The factors, but not which way anybody leans: that would lean the reviewer too."""
+    voices = len(known.votes) + (known.reward is not None)
     return (
-        f"disagreement {now.disagreement:.2f} ({said}{reward}) x uncertainty {now.uncertainty:.2f} x coverage "
+        f"disagreement {now.disagreement:.2f} of {voices} voices x uncertainty {now.uncertainty:.2f} x coverage "
         f"{now.coverage:.2f} ({covered} labels of '{group}') = {now.score:.3f}"
     )
 

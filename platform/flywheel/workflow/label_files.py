@@ -17,6 +17,7 @@ from pydantic import Field
 from flywheel.capture.import_format import RefusedError, as_object
 from flywheel.capture.import_report import ImportReport
 from flywheel.capture.import_run import Import, run
+from flywheel.capture.importer import import_lock
 from flywheel.capture.sources import find
 from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
@@ -129,22 +130,20 @@ def import_labels(
 
     Raises:
         UsageError: an unknown format, or nothing to read. InputError: with ``strict``, names record and field.
+        BusyError: somebody is being erased right now.
     """
     tool, progress = _format(format_), progress or Silent()
     progress.start("import", str(place))
-    inferences = lake.records("inferences", Inference, flow=config.flow)
-    items = usable(
-        inferences, consented=allowed_now(lake, config.flow, inferences), config=config.labels, seed=config.seed,
-        decided=read_splits(lake, config.flow),
-    )  # fmt: skip
-    by_id = {item.inference.inference_id: item for item in items}
+    files = find(place, config.lake.storage_options)
     version = read_guideline(config.labels.guideline).version
+    with import_lock(config, exclusive=False):
+        items = _open_items(lake, config)
 
-    def reader() -> _Reader:
-        return _Reader(tool, format_, Reading(config.flow, by_id, annotator, version))
+        def reader() -> _Reader:
+            return _Reader(tool, format_, Reading(config.flow, items, annotator, version))
 
-    job = Import(str(place), find(place, config.lake.storage_options), reader, lambda rows: _store(lake, config, rows))
-    report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
+        job = Import(str(place), files, reader, lambda rows: _store(lake, config, rows))
+        report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
     progress.finish(report.summary())
     return report
 
@@ -167,6 +166,16 @@ class _Reader:
             return self._tool.read(as_object(line), self._reading)
         except FormatProblem as problem:
             raise RefusedError(problem.field, problem.reason) from problem
+
+
+def _open_items(lake: Lake, config: FlywheelConfig) -> dict[str, QueueItem]:
+    """What may be judged now, by inference id."""
+    inferences = lake.records("inferences", Inference, flow=config.flow)
+    items = usable(
+        inferences, consented=allowed_now(lake, config.flow, inferences), config=config.labels, seed=config.seed,
+        decided=read_splits(lake, config.flow),
+    )  # fmt: skip
+    return {item.inference.inference_id: item for item in items}
 
 
 def _store(lake: Lake, config: FlywheelConfig, rows: Sequence[list[Annotation]]) -> list[Counter[str]]:

@@ -82,7 +82,7 @@ def test_items_are_curated_say_why_and_settled_ones_are_left_out():
         items, labels=labels, feedback=[thumb("b", -1)], rewards={"b": 0.75}, slicer=lambda _: "all", seed=0
     )
     assert [(one.inference.inference_id, one.origin) for one in queue] == [("b", "curated")]
-    assert queue[0].why.startswith("disagreement 0.61 (0 say right, 1 wrong, reward model 75%) x uncertainty")
+    assert queue[0].why.startswith("disagreement 0.61 of 2 voices x uncertainty")
     assert "(1 labels of 'all')" in queue[0].why
 
 
