@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -90,7 +91,7 @@ class Terminal:
     def asked(self) -> int:
         """Wait for the next item, whichever it is."""
         self.expect("question-")
-        return int(self.expect("\r"))
+        return int(re.split(r"\D", self.expect("\n"))[0])  # a colour may end behind it
 
     def close(self) -> None:
         if self.process.poll() is None:

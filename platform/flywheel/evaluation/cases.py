@@ -65,7 +65,8 @@ def failures_suite(
         labels: reviewed answers.
         slicer: how cases are grouped; default ``slice_of``.
     """
-    reviewed, disputed = latest_per_inference(labels := list(labels)), open_disputes(labels)
+    said = list(labels)
+    reviewed, disputed = latest_per_inference(said), open_disputes(said)
     corrections = {
         event.inference_id: event.text
         for event in sorted(feedback, key=lambda event: (event.ts, event.feedback_id))
