@@ -190,8 +190,9 @@ def _show_agreement(report: AgreementReport) -> None:
         print("Nobody judged what somebody else had judged: flywheel label --second --annotator SOMEBODY_ELSE")
         return
     table = Table(title="Agreement, with 95 % intervals", title_justify="left")
-    for column in ("question", "guideline", "annotators", "items", "same", "coefficient"):
+    for column in ("question", "guideline", "annotators", "items", "same"):
         table.add_column(column)
+    table.add_column("coefficient", no_wrap=True)
     for row in report.pairs:
         table.add_row(
             row.question, row.guideline_version, " and ".join(row.annotators), f"{row.items:,}", f"{row.same:,}",
@@ -218,4 +219,4 @@ def _show_agreement(report: AgreementReport) -> None:
 def _interval(found: Coefficient) -> str:
     if found.value is None:
         return "undefined"
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"

@@ -11,10 +11,10 @@ from flywheel.review.settle import Question
 
 KEYS: Final[dict[Question, dict[str, str]]] = {
     "judge": {"a": "accept", "c": "correct", "r": "reject"},
-    "rate": {"1": "bad", "2": "poor", "3": "fair", "4": "good", "5": "very good"},
-    "compare": {"1": "first is better", "2": "second is better", "t": "tie"},
+    "rate": {"1": "bad", "2": "poor", "3": "fair", "4": "good", "5": "best"},
+    "compare": {"1": "is better", "2": "is better", "t": "tie"},
 }
-ALWAYS: Final = {"s": "skip", "u": "undo", "?": "guideline", "q": "quit"}
+ALWAYS: Final = {"s": "skip", "u": "undo", "?": "guide", "q": "quit"}
 
 
 class Given(NamedTuple):
@@ -27,7 +27,7 @@ class Given(NamedTuple):
 
 def keys_of(question: Question, item: QueueItem) -> dict[str, str]:
     """The keys that judge this item, and their names; an adjudicator of verdicts can also take one that was given."""
-    adopt = {str(number): f"as {number}" for number in range(1, len(item.said[:9]) + 1)} if question == "judge" else {}
+    adopt = {str(number): "take it" for number in range(1, len(item.said[:9]) + 1)} if question == "judge" else {}
     return {**adopt, **KEYS[question]}
 
 

@@ -39,7 +39,7 @@ def show_item(console: Console, item: QueueItem, *, heading: str, question: Ques
     if item.why:
         console.print(Text(f"why: {item.why}", style="dim"))
     names = {**keys_of(question, item), **ALWAYS}
-    console.print("   ".join(f"[b]{escape(key)}[/b] {name}" for key, name in names.items()))
+    console.print("  ".join(f"[b]{escape(key)}[/b] {name}" for key, name in names.items()), soft_wrap=True)
 
 
 def show_guideline(console: Console, guideline: Guideline) -> None:
