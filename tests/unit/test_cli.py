@@ -54,6 +54,8 @@ def test_status_of_nothing_as_json(tmp_path):
         (["evaluate", "--model", "nothing", "--suite", "random"], "neither a registered version, nor a model folder"),
         (["turn"], "no live model"),
         (["import", "missing.jsonl"], "missing.jsonl"),
+        (["label", "--annotator", "ann", "--second", "--curated"], "Choose one of"),
+        (["labels", "export", "--out", "x.json", "--format", "excel"], "argilla, label-studio"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(tmp_path, arguments, said):

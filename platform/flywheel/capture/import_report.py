@@ -26,6 +26,7 @@ class Counts(Record):
     inferences: int = Field(default=0, description="interactions that are new in the lake")
     feedback: int = Field(default=0, description="reactions that are new in the lake")
     cases: int = Field(default=0, description="evaluation cases that are new in the lake")
+    labels: int = Field(default=0, description="human labels that are new in the lake")
     duplicates: int = Field(default=0, description="rows that were in the lake already, or twice in the files")
     erased: int = Field(default=0, description="rows of erased people, left out")
     rejected: int = 0
@@ -58,7 +59,12 @@ class ImportReport(Counts):
 
     def summary(self) -> str:
         """One line for a person."""
-        new = {"interactions": self.inferences, "reactions": self.feedback, "cases": self.cases}
+        new = {
+            "interactions": self.inferences,
+            "reactions": self.feedback,
+            "cases": self.cases,
+            "labels": self.labels,
+        }
         parts = [f"{count:,} {name}" for name, count in new.items() if count] or ["nothing new"]
         if self.duplicates:
             parts.append(f"{self.duplicates:,} rows were there already")

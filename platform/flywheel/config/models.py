@@ -100,6 +100,7 @@ class LabelsConfig(Config):
     audit_share: float = Field(default=0.05, gt=0, lt=1, description="share of subjects for the Goodhart audit")
     gate_share: float = Field(default=0.30, gt=0, lt=1, description="share of subjects for promotion only")
     starter_set: int = Field(default=100, ge=0, description="curated cases wanted before the first training")
+    guideline: Path | None = Field(default=None, description="text for reviewers; its hash is kept with each label")
 
 
 class RewardModelConfig(Config):

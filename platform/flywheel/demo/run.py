@@ -215,7 +215,7 @@ def _wait_for_capture(lake: Lake, config: FlywheelConfig, report: TrafficReport,
 def _label(lake: Lake, config: FlywheelConfig, reviewer: Reviewer, progress: Progress) -> dict[str, int]:
     """The curated starter set first, then a random sample for each split."""
     progress.start("label", "a simulated reviewer")
-    counts = {"starter": _review(lake, reviewer, queue(lake, config, curated=True))}
+    counts = {"starter": _review(lake, reviewer, queue(lake, config, source="starter"))}
     for split in ("tune", "audit", "gate"):
         items = [item for item in queue(lake, config) if item.split == split]
         counts[split] = _review(lake, reviewer, items)

@@ -19,6 +19,7 @@ from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
 from flywheel.records import EvalCase, Feedback, Inference, Label
 from flywheel.review.labels import latest_per_inference
+from flywheel.review.settle import expected_answer, open_disputes, question_of
 
 Slicer = Callable[[Inference, str], str | None]
 """(inference, expected answer) -> the group its case is reported under."""
@@ -30,7 +31,11 @@ _SLICE_LENGTH = 40
 def random_suite(
     labels: Iterable[Label], inferences: Mapping[str, Inference], *, slicer: Slicer | None = None
 ) -> list[EvalCase]:
-    """The primary suite. Labels of other splits, curated ones and rows no longer there are passed over."""
+    """The primary suite. Labels of other splits, curated ones and rows no longer there are passed over.
+
+    So are answers that were only rejected, rated or compared (nobody said what would be right), and those on which
+    reviewers disagree until somebody adjudicates.
+    """
     return _from_labels(labels, inferences, suite="random", drawn="random", slicer=slicer)
 
 
@@ -49,7 +54,9 @@ def failures_suite(
     labels: Iterable[Label] = (),
     slicer: Slicer | None = None,
 ) -> list[EvalCase]:
-    """Cases of corrected failures. A reviewer's label on the row, where there is one, beats the user's correction.
+    """Cases of corrected failures. A reviewer's verdict on the row, where there is one, beats the user's correction.
+
+    A rejection leaves the user's correction as it is; a row that reviewers dispute gives no case.
 
     Args:
         feedback: corrections among it are used, the latest of each inference.
@@ -58,7 +65,8 @@ def failures_suite(
         labels: reviewed answers.
         slicer: how cases are grouped; default ``slice_of``.
     """
-    reviewed = latest_per_inference(labels)
+    said = list(labels)
+    reviewed, disputed = latest_per_inference(said), open_disputes(said)
     corrections = {
         event.inference_id: event.text
         for event in sorted(feedback, key=lambda event: (event.ts, event.feedback_id))
@@ -67,10 +75,10 @@ def failures_suite(
     cases = []
     for inference_id, text in sorted(corrections.items()):
         row = inferences.get(inference_id)
-        if row is None or inference_id not in evaluation_side:
+        if row is None or inference_id not in evaluation_side or inference_id in disputed:
             continue
         label = reviewed.get(inference_id)
-        expected = _expected(label, row) if label else text
+        expected = text if label is None or label.kind == "reject" else _expected(label, row)
         if expected is not None:
             cases.append(
                 _case(row, expected, "failures", "failure", reviewer=label.annotator if label else None, slicer=slicer)
@@ -132,10 +140,11 @@ def _from_labels(
     slicer: Slicer | None,
 ) -> list[EvalCase]:
     origin = "random" if drawn == "random" else "golden"
-    usable = latest_per_inference(label for label in labels if label.split == "gate" and label.origin == drawn)
+    usable = [label for label in labels if label.split == "gate"]
+    members = {label.inference_id for label in usable if label.origin == drawn and question_of(label) == "judge"}
     cases = []
-    for inference_id, label in sorted(usable.items()):
-        row = inferences.get(inference_id)
+    for inference_id, label in sorted(latest_per_inference(usable).items()):
+        row = inferences.get(inference_id) if inference_id in members else None
         expected = _expected(label, row) if row else None
         if row is not None and expected is not None:
             cases.append(_case(row, expected, suite, origin, reviewer=label.annotator, slicer=slicer))
@@ -143,9 +152,8 @@ def _from_labels(
 
 
 def _expected(label: Label, row: Inference) -> str | None:
-    if label.kind == "correct":
-        return label.correction
-    return row.choices[row.choice_served] if 0 <= row.choice_served < len(row.choices) else None
+    served = row.choices[row.choice_served] if 0 <= row.choice_served < len(row.choices) else None
+    return None if served is None else expected_answer(label, served)
 
 
 def _case(

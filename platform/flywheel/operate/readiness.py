@@ -14,7 +14,7 @@ from flywheel.capture.consent import consented_ids
 from flywheel.config import FlywheelConfig
 from flywheel.lake.tables import Lake
 from flywheel.records import Consent, utcnow
-from flywheel.review.labels import read_labels
+from flywheel.review.labels import latest_per_inference, read_labels
 from flywheel.rollout import routing
 from flywheel.workflow.judged import explicit
 
@@ -101,13 +101,15 @@ def count(lake: Lake, config: FlywheelConfig) -> Counts:
     consented = consented_ids(answers, lake.records("consents", Consent, flow=flow), "training", utcnow())
     said = explicit(lake.read("feedback", flow=flow, columns=["inference_id", "kind", "source"]))
     labels = read_labels(lake, flow)
+    # An answer that was only rejected, or is disputed, makes no case.
+    judging = {key for key, label in latest_per_inference(labels).items() if label.kind != "reject"}
     return Counts(
         live=routing.current(lake.store, flow) is not None,
         captured=answers.num_rows,
         consented=len(consented),
         rated=len(consented.intersection(said["inference_id"].unique().to_pylist())),
         starter=len({label.inference_id for label in labels if label.origin == "curated"}),
-        random=len({row.inference_id for row in labels if row.origin == "random" and row.split == "gate"}),
+        random=len(judging & {row.inference_id for row in labels if row.origin == "random" and row.split == "gate"}),
         reviewers=len({label.annotator for label in labels}),
         cases=_active_cases(lake.read("eval_cases", flow=flow, columns=["case_id", "version", "suite", "status"])),
     )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from flywheel.quality.rows import TUNE, Candidate, Drop, Evidence, Exclusions, answer_key, same_answer
+from flywheel.quality.rows import TUNE, Candidate, Drop, Evidence, Exclusions
 from flywheel.records import Feedback, Inference
+from flywheel.text.answers import answer_key, same_answer
 
 UNUSABLE_FINISH = frozenset({"error", "interrupted", "client_disconnect"})
 LATEST_COUNTS = frozenset({"thumbs", "rating", "correction"})

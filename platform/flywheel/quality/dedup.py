@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from flywheel.quality.rows import Candidate, Drop, answer_key, prompt_text
+from flywheel.quality.rows import Candidate, Drop, prompt_text
+from flywheel.text.answers import answer_key
 from flywheel.text.minhash import jaccard, near_duplicate_groups
 from flywheel.text.normalise import normalise
 

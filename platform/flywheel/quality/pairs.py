@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flywheel.quality.rows import Candidate, answer_key, parse_object
+from flywheel.quality.rows import Candidate
+from flywheel.text.answers import answer_key, parse_object
 from flywheel.text.hashing import stable_hash
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from flywheel.records import Message, Record
-from flywheel.text.normalise import normalise
 
 TUNE = "label_tune"
 """Hold-out reason of rows whose labels tune thresholds: they are scored, and never trained on."""
@@ -84,23 +82,3 @@ class Funnel(Record):
 def prompt_text(messages: list[Message]) -> str:
     """What the user said, all turns; system messages are the same for everyone and left out."""
     return "\n".join(message.content for message in messages if message.role != "system")
-
-
-def parse_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that ``text`` is, or None."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def answer_key(text: str) -> str:
-    """Identity of an answer: JSON by value (key order and spacing do not count), else normalised text."""
-    value = parse_object(text)
-    return json.dumps(value, sort_keys=True) if value is not None else normalise(text)
-
-
-def same_answer(left: str, right: str) -> bool:
-    """Whether two answers say the same."""
-    return answer_key(left) == answer_key(right)

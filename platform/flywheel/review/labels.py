@@ -11,6 +11,7 @@ from flywheel.errors import BusyError
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
 from flywheel.records import Inference, Label, LabelKind, Split, utcnow
+from flywheel.review.settle import current, opinions
 
 _ATTEMPTS = 20
 
@@ -22,13 +23,19 @@ def make_label(
     kind: LabelKind,
     split: Split,
     correction: str | None = None,
+    value: float | None = None,
+    other_answer: str | None = None,
+    other_version: str | None = None,
+    adjudicates: bool = False,
     seconds: float | None = None,
+    guideline_version: str = "1",
     origin: Literal["random", "curated"] = "random",
     ts: datetime | None = None,
 ) -> Label:
     """A label whose id is its content: the same statement, made at the same time, is the same row."""
     ts = ts or utcnow()
-    identity = (inference.flow, inference.inference_id, annotator, ts.isoformat(), kind, correction)
+    statement = [part for part in (value, other_answer, adjudicates) if part not in (None, False)]
+    identity = (inference.flow, inference.inference_id, annotator, ts.isoformat(), kind, correction, *statement)
     return Label(
         label_id=content_id("label", *identity),
         inference_id=inference.inference_id,
@@ -38,7 +45,12 @@ def make_label(
         ts=ts,
         kind=kind,
         correction=correction,
+        value=value,
+        other_answer=other_answer,
+        other_version=other_version,
+        adjudicates=adjudicates,
         seconds=seconds,
+        guideline_version=guideline_version,
         split=split,
         origin=origin,
     )
@@ -92,21 +104,26 @@ def skipped(lake: Lake, flow: str, annotator: str) -> set[str]:
 def read_labels(
     lake: Lake, flow: str, *, split: Split | None = None, origin: Literal["random", "curated"] | None = None
 ) -> list[Label]:
-    """The labels that hold now: an annotator's latest word on an answer, retracted ones left out, by time."""
+    """The labels that hold now: an annotator's latest word on each question, retracted ones left out, by time."""
     gone = {key.rsplit("/", 1)[-1] for key in lake.store.list(_marker(flow, "retracted", ""))}
-    rows = [label for label in lake.records("labels", Label, flow=flow) if label.label_id not in gone]
-    current = {(label.inference_id, label.annotator): label for label in sorted(rows, key=_age)}
-    kept = (label for label in current.values() if split in (None, label.split) and origin in (None, label.origin))
-    return sorted(kept, key=_age)
+    rows = current(label for label in lake.records("labels", Label, flow=flow) if label.label_id not in gone)
+    return [label for label in rows if split in (None, label.split) and origin in (None, label.origin)]
+
+
+def read_splits(lake: Lake, flow: str) -> dict[str, Split]:
+    """The split of every subject that was ever labelled: that of its first label, retracted ones included."""
+    rows = lake.read("labels", flow=flow, columns=["subject", "split", "ts", "label_id"]).to_pylist()
+    oldest_last = sorted(rows, key=lambda row: (row["ts"], row["label_id"]), reverse=True)
+    return {row["subject"]: row["split"] for row in oldest_last}
 
 
 def latest_per_inference(labels: Iterable[Label]) -> dict[str, Label]:
-    """One label an answer: the latest, whoever wrote it."""
-    return {label.inference_id: label for label in sorted(labels, key=_age)}
+    """The verdict that counts on each answer: the adjudicator's, else the latest where all annotators agree.
 
-
-def _age(label: Label) -> tuple[datetime, str]:
-    return label.ts, label.label_id
+    Answers on which annotators disagree are not among them, nor those that were only rated or compared.
+    """
+    judged = {matter.inference_id: one for matter, one in opinions(labels).items() if matter.question == "judge"}
+    return {inference_id: one.counts for inference_id, one in judged.items() if one.counts is not None}
 
 
 def _marker(flow: str, kind: str, name: str) -> str:

@@ -6,11 +6,11 @@ Pure. The caller says which inferences are consented for ``evaluation`` now.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from flywheel.config import LabelsConfig
-from flywheel.records import Feedback, Inference, Split
+from flywheel.records import Feedback, Inference, Label, Split
 from flywheel.review.splits import label_split
 from flywheel.text.hashing import unit_interval
 from flywheel.text.normalise import normalise
@@ -18,12 +18,31 @@ from flywheel.text.normalise import normalise
 _TRAFFIC = frozenset({"live", "canary", "import", "synthetic"})
 
 
+class Other(NamedTuple):
+    """An answer that the served one is compared with, and the model that gave it."""
+
+    answer: str
+    version: str | None
+
+
 class QueueItem(NamedTuple):
-    """One answer to be judged, and where its label will count."""
+    """One answer to be judged, and where its label will count.
+
+    Attributes:
+        inference: the answer and what was asked.
+        split: of its subject.
+        origin: how it was drawn.
+        other: of a comparison, the other answer.
+        said: what annotators said, for an adjudicator; nobody else sees it.
+        why: why this answer is asked about, for the reviewer.
+    """
 
     inference: Inference
     split: Split
     origin: Literal["random", "curated"]
+    other: Other | None = None
+    said: tuple[Label, ...] = ()
+    why: str = ""
 
 
 def random_queue(
@@ -32,6 +51,7 @@ def random_queue(
     consented: Collection[str],
     config: LabelsConfig,
     seed: int,
+    decided: Mapping[str, Split] | None = None,
     done: Collection[str] = (),
     wanted: Mapping[Split, int] | None = None,
 ) -> list[QueueItem]:
@@ -45,6 +65,7 @@ def random_queue(
         consented: ids that may be used for evaluation now.
         config: shares of the splits; subjects outside all of them are never shown.
         seed: the flow's seed.
+        decided: splits of subjects that have labels (``review.labels.read_splits``).
         done: ids that carry a *random* label already. An answer that was only judged for the starter set
             stays in: leaving it out would bend the sample away from what a curator picks.
         wanted: at most so many items of each split; none: all.
@@ -52,8 +73,9 @@ def random_queue(
     Returns:
         Items, first to be labelled first.
     """
-    usable = [item for item in _usable(inferences, consented, config, seed) if item.inference.inference_id not in done]
-    ordered = sorted(usable, key=lambda item: _place("label-queue", seed, item))
+    items = usable(inferences, consented=consented, config=config, seed=seed, decided=decided)
+    fresh = [item for item in items if item.inference.inference_id not in done]
+    ordered = sorted(fresh, key=lambda item: place("label-queue", seed, item))
     return ordered if wanted is None else _limit(ordered, dict(wanted))
 
 
@@ -64,6 +86,7 @@ def starter_set(
     consented: Collection[str],
     config: LabelsConfig,
     seed: int,
+    decided: Mapping[str, Split] | None = None,
     done: Collection[str] = (),
 ) -> list[QueueItem]:
     """The curated set made before the first training: ``config.starter_set`` answers of many kinds.
@@ -73,32 +96,39 @@ def starter_set(
     """
     reactions = _reactions(feedback)
     strata: dict[tuple[str, str], list[QueueItem]] = defaultdict(list)
-    for item in _usable(inferences, consented, config, seed):
+    for item in usable(inferences, consented=consented, config=config, seed=seed, decided=decided):
         row = item.inference
         kind = (reactions.get(row.inference_id, "none"), normalise(row.choices[row.choice_served]))
         strata[kind].append(item._replace(origin="curated"))
     for items in strata.values():
-        items.sort(key=lambda item: _place("starter-set", seed, item))
+        items.sort(key=lambda item: place("starter-set", seed, item))
     kinds = sorted(strata, key=lambda kind: unit_interval("starter-kind", str(seed), *kind))
     chosen = _round_robin([strata[kind] for kind in kinds], config.starter_set)
     return [item for item in chosen if item.inference.inference_id not in done]
 
 
-def _usable(
-    inferences: Iterable[Inference], consented: Collection[str], config: LabelsConfig, seed: int
-) -> Iterable[QueueItem]:
+def usable(
+    inferences: Iterable[Inference],
+    *,
+    consented: Collection[str],
+    config: LabelsConfig,
+    seed: int,
+    decided: Mapping[str, Split] | None = None,
+) -> Iterator[QueueItem]:
+    """Every answer that may be judged, with its split: consented traffic with text, of subjects in a split."""
     allowed = frozenset(consented)
     for row in inferences:
         if row.inference_id not in allowed or row.traffic_kind not in _TRAFFIC:
             continue
         if not row.messages or not 0 <= row.choice_served < len(row.choices):
             continue
-        split = label_split(row.subject, config, seed)
+        split = label_split(row.subject, config, seed, decided)
         if split is not None:
             yield QueueItem(row, split, "random")
 
 
-def _place(purpose: str, seed: int, item: QueueItem) -> tuple[float, str]:
+def place(purpose: str, seed: int, item: QueueItem) -> tuple[float, str]:
+    """Sorts items by a seeded hash, another order for each purpose."""
     identity = item.inference.inference_id
     return unit_interval(purpose, str(seed), identity), identity
 

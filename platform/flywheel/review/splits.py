@@ -19,13 +19,17 @@ from flywheel.text.hashing import unit_interval
 Side = Literal["evaluation", "training"]
 
 
-def label_split(subject: str, labels: LabelsConfig, seed: int) -> Split | None:
+def label_split(
+    subject: str, labels: LabelsConfig, seed: int, decided: Mapping[str, Split] | None = None
+) -> Split | None:
     """The split that every label of this subject belongs to, for good.
 
     Args:
         subject: keyed pseudonym.
         labels: the three shares, each of subjects.
         seed: the flow's seed; another seed draws another split.
+        decided: splits of subjects that have labels (see ``review.labels.read_splits``); they keep them, whatever
+            became of shares and seed since.
 
     Returns:
         tune, audit, gate, or None: nobody is asked about this subject, its rows are free for training.
@@ -35,6 +39,8 @@ def label_split(subject: str, labels: LabelsConfig, seed: int) -> Split | None:
     """
     if labels.tune_share + labels.audit_share + labels.gate_share > 1:
         raise ConfigError("labels: tune_share + audit_share + gate_share exceed 1; lower one of them")
+    if decided and subject in decided:
+        return decided[subject]
     place = unit_interval("label-split", str(seed), subject)
     if place < labels.tune_share:
         return "tune"

@@ -12,7 +12,7 @@ from flywheel.lake.tables import Lake
 from flywheel.quality.rows import TUNE, Exclusions
 from flywheel.records import EvalCase, Feedback, Inference, Label, utcnow
 from flywheel.registry.versions import untainted
-from flywheel.review.labels import read_labels
+from flywheel.review.labels import read_labels, read_splits
 from flywheel.review.splits import Failure, failure_split, label_split, sides
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Routing
@@ -122,10 +122,10 @@ def exclusions(
     context: Context, inferences: list[Inference], labels: list[Label], evaluation_side: frozenset[str]
 ) -> Exclusions:
     """What training may not see: labelled subjects, failures kept for evaluation, texts of cases and labels."""
-    config = context.config
+    config, decided = context.config, read_splits(context.lake, context.config.flow)
     subjects: dict[str, str] = {}
     for subject in sorted({row.subject for row in inferences}):
-        chosen = label_split(subject, config.labels, config.seed)
+        chosen = label_split(subject, config.labels, config.seed, decided)
         if chosen is not None and labels:
             subjects[subject] = TUNE if chosen == "tune" else f"label_{chosen}"
     judged = {label.inference_id for label in labels if label.split != "tune"}

@@ -22,10 +22,12 @@ from flywheel.lake.manifests import Manifest, content_id, write_manifest
 from flywheel.lake.tables import Lake
 from flywheel.quality.build import BuildResult
 from flywheel.quality.filters import Columns, passing
-from flywheel.quality.rows import Candidate, same_answer
+from flywheel.quality.rows import Candidate
 from flywheel.quality.score import ScoreResult, SignalTable, read_signals
 from flywheel.records import Label, Record, utcnow
+from flywheel.review.settle import opinions, says_right
 from flywheel.telemetry import Progress, Silent
+from flywheel.text.answers import same_answer
 
 VOLUME_TIE = 1e-3
 """Weight of the kept share: decides between configurations that are equally right."""
@@ -59,16 +61,25 @@ class TuneRows:
 def tune_rows(rows: Sequence[Candidate], signals: SignalTable, labels: Sequence[Label]) -> TuneRows:
     """Join labels of the tune split to candidates.
 
-    A target is right when it equals the label's answer: the served one (accept) or the correction; JSON by value.
-    Several labels of one row: the latest counts. Labels of other splits are ignored.
+    A target is right when it equals what the label expects: the served answer (accept) or the correction; JSON by
+    value. A rejection or a low rating makes the served answer wrong, and says nothing about a user's correction of
+    it: such rows are left out, as are disputed ones that nobody adjudicated. A verdict beats a rating.
     """
     known = {row.inference_id: row for row in rows}
-    latest = {label.inference_id: label for label in sorted(labels, key=lambda one: (one.ts, one.label_id))
-              if label.split == "tune" and label.inference_id in known}  # fmt: skip
-    order = sorted(latest)
-    judged = [known[row] for row in order]
-    right = np.array([_is_right(row, latest[row.inference_id]) for row in judged], dtype=bool)
-    return TuneRows(Columns.of(judged, signals), right, [latest[row].label_id for row in order])
+    said = opinions(label for label in labels if label.split == "tune" and label.inference_id in known)
+    counting = {matter: one.counts for matter, one in said.items()}
+    truths: dict[str, tuple[bool, str]] = {}
+    for question in ("rate", "judge"):
+        for matter, label in counting.items():
+            right = _is_right(known[matter.inference_id], label) if label and matter.question == question else None
+            if label is not None and right is not None:
+                truths[matter.inference_id] = right, label.label_id
+    order = sorted(truths)
+    return TuneRows(
+        Columns.of([known[row] for row in order], signals),
+        np.array([truths[row][0] for row in order], dtype=bool),
+        [truths[row][1] for row in order],
+    )
 
 
 def objective(rows: TuneRows, config: FilterConfig, wrong_row_cost: float) -> float:
@@ -203,9 +214,13 @@ def _space() -> dict[str, Any]:
     }
 
 
-def _is_right(row: Candidate, label: Label) -> bool:
-    truth = row.answer if label.kind == "accept" else label.correction
-    return truth is not None and same_answer(row.target, truth)
+def _is_right(row: Candidate, label: Label) -> bool | None:
+    """Whether the row's target is right; None: the label does not tell."""
+    if label.correction is not None:
+        return same_answer(row.target, label.correction)
+    if same_answer(row.target, row.answer):
+        return says_right(label)
+    return False if label.kind == "accept" else None
 
 
 def _result(rows: TuneRows, best: FilterConfig, config: FlywheelConfig, *, evaluated: int) -> SweepResult:

@@ -70,6 +70,31 @@ def test_the_latest_label_wins():
     assert [case.check.expected["intent"] for case in cases] == ["refund"]
 
 
+def test_who_says_no_right_answer_makes_no_case():
+    silent = [
+        label(1, "reject"), label(2, "rate", value=1), label(3, "rate", value=5),
+        label(4, "compare", value=1, other_answer="x"),
+    ]  # fmt: skip
+    assert random_suite(silent, ROWS) == []
+    corrected = random_suite([label(1, "reject"), label(1, "correct", RIGHT, minutes=1, annotator="bob")], ROWS)
+    assert [case.check.expected["intent"] for case in corrected] == ["refund"]
+
+
+def test_a_disputed_answer_makes_a_case_only_when_somebody_settled_it():
+    dispute = [label(1), label(1, "correct", RIGHT, minutes=1, annotator="bob", origin="curated")]
+    assert random_suite(dispute, ROWS) == starter_suite(dispute, ROWS) == []
+    assert failures_suite([correction(1)], ROWS, evaluation_side={"i1"}, labels=dispute) == []
+    settled = [*dispute, label(1, "correct", RIGHT, minutes=2, annotator="eve", adjudicates=True)]
+    assert [case.check.expected["intent"] for case in random_suite(settled, ROWS)] == ["refund"]
+    later = [*settled, label(1, "accept", minutes=3, annotator="dan")]
+    assert [case.reviewer for case in random_suite(later, ROWS)] == ["eve"]
+
+
+def test_a_reviewers_rejection_leaves_the_users_correction():
+    cases = failures_suite([correction(1)], ROWS, evaluation_side={"i1"}, labels=[label(1, "reject")])
+    assert [case.check.expected["intent"] for case in cases] == ["refund"]
+
+
 def test_failures_need_a_correction_and_the_evaluation_side():
     feedback = [correction(1), correction(2), correction(3, kind="comment"), correction(88)]
     cases = failures_suite(feedback, ROWS, evaluation_side={"i1", "i3", "i88"})

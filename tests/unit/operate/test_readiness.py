@@ -91,6 +91,21 @@ def test_what_the_lake_holds_is_counted_once(config):
     }  # fmt: skip
 
 
+def test_answers_that_make_no_case_do_not_count_as_judging(config):
+    lake = open_lake(config)
+    said_of = [
+        (0, "ann", "reject"),
+        (1, "ann", "accept"),
+        (1, "bob", "reject"),
+        (2, "ann", "rate"),
+        (3, "ann", "accept"),
+    ]
+    labels = [make_label(answer(n), annotator=who, kind=kind, split="gate", ts=T0) for n, who, kind in said_of]
+    add_labels(lake, labels)
+    have = {item["name"]: item["have"] for item in readiness(lake, config)["items"]}
+    assert have["random-sample labels that judge"] == 1
+
+
 def test_reaching_the_goals_is_being_ready_and_the_ideal_is_more(config):
     full = Counts(
         live=True, captured=2_000, consented=500, rated=500, starter=100, random=600, reviewers=1, cases={"golden": 200}

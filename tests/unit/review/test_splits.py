@@ -30,6 +30,14 @@ def test_label_split_is_pinned():
     assert [label_split(f"s{i}", LABELS, 0) for i in range(12)] == PINNED
 
 
+@given(st.integers(0, 50), st.floats(0.01, 0.3), st.floats(0.01, 0.3), st.floats(0.01, 0.3))
+def test_what_the_ledger_decided_stays_whatever_shares_and_seed_become(seed, tune, audit, gate):
+    changed = LabelsConfig(tune_share=tune, audit_share=audit, gate_share=gate)
+    decided = {f"s{i}": split for i in range(40) if (split := label_split(f"s{i}", LABELS, 7)) is not None}
+    assert {subject: label_split(subject, changed, seed, decided) for subject in decided} == decided
+    assert label_split("new", changed, seed, decided) == label_split("new", changed, seed)
+
+
 def test_label_shares_above_one_are_refused():
     with pytest.raises(ConfigError, match="exceed 1"):
         label_split("s", LabelsConfig(tune_share=0.5, audit_share=0.3, gate_share=0.3), 0)

@@ -22,9 +22,11 @@ def row(index: int, target: str = '{"a": 1}') -> Candidate:
     )  # fmt: skip
 
 
-def label(index: int, kind: str, correction: str | None = None, split: str = "tune") -> Label:
-    return Label(label_id=f"l{index}", inference_id=f"{index:03d}", flow="f", subject="s", annotator="r", ts=NOW,
-                 kind=kind, correction=correction, split=split)  # fmt: skip
+def label(index: int, kind: str, correction: str | None = None, split: str = "tune", **fields) -> Label:
+    return Label(**{
+        "label_id": f"l{index}", "inference_id": f"{index:03d}", "flow": "f", "subject": "s", "annotator": "r",
+        "ts": NOW, "kind": kind, "correction": correction, "split": split, **fields,
+    })  # fmt: skip
 
 
 def tuning(count: int = 100) -> TuneRows:
@@ -42,6 +44,28 @@ def test_truth_is_compared_by_value_and_only_tune_labels_count():
     joined = tune_rows(rows, {}, labels)
     assert joined.columns.ids == ["000", "001", "002"]
     assert joined.right.tolist() == [True, False, False]  # accept: the served answer is right, the correction is not
+
+
+def test_rejections_and_ratings_count_where_they_tell():
+    liked = [row(index, '{"a": 0}') for index in range(6)]
+    labels = [label(0, "reject"), label(1, "rate", value=2), label(2, "rate", value=5), label(3, "rate", value=3),
+              label(4, "compare", value=1, other_answer="x"), label(5, "rate", value=1),
+              label(5, "accept", label_id="v5")]  # fmt: skip
+    joined = tune_rows(liked, {}, labels)
+    assert joined.columns.ids == ["000", "001", "002", "005"]
+    assert joined.right.tolist() == [False, False, True, True]  # a verdict beats a rating
+    assert joined.label_ids == ["l0", "l1", "l2", "v5"]
+    corrected = [row(index) for index in range(4)]
+    assert tune_rows(corrected, {}, labels[:4]).columns.ids == []  # nothing was said about the users' corrections
+
+
+def test_disputed_rows_tune_nothing_until_they_are_settled():
+    rows = [row(0, '{"a": 0}')]
+    dispute = [label(0, "accept"), label(0, "reject", annotator="other", label_id="o0")]
+    assert tune_rows(rows, {}, dispute).columns.ids == []
+    ruling = label(0, "reject", annotator="judge", label_id="j0", adjudicates=True)
+    settled = tune_rows(rows, {}, [*dispute, ruling])
+    assert (settled.right.tolist(), settled.label_ids) == ([False], ["j0"])
 
 
 def test_objective_charges_wrong_rows():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flywheel.quality.rows import parse_object
 from flywheel.quality.signals.context import Context, Measured
+from flywheel.text.answers import parse_object
 from flywheel.text.similarity import edit_similarity
 
 

@@ -10,8 +10,9 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from flywheel.quality.rows import Candidate, answer_key, parse_object
+from flywheel.quality.rows import Candidate
 from flywheel.quality.signals.context import Context, Forms, Measured
+from flywheel.text.answers import answer_key, parse_object
 
 MAJORITY = 0.6
 """A shape counts as usual when at least this share of the answers have it."""
