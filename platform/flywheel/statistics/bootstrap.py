@@ -7,27 +7,14 @@ clusters after Davison and Hinkley, "Bootstrap Methods and their Application" (1
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from flywheel.statistics.units import Estimate, Floats, Labels, sums_and_sizes, vector
+
 _MAX_KINDS = 64  # up to here drawing the counts of the kinds is cheaper than drawing rows
 _CHUNK = 4_000_000  # indices held at once
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean with its interval. ``n`` counts rows; ``clusters`` what was resampled (rows, if there are none)."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    clusters: int
 
 
 def paired_difference(
@@ -37,7 +24,7 @@ def paired_difference(
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
-    clusters: Sequence[Hashable] | npt.NDArray[Any] | None = None,
+    clusters: Labels | None = None,
 ) -> Estimate:
     """Mean of ``a - b`` over paired rows: pass the candidate first, and a gain is positive.
 
@@ -52,7 +39,7 @@ def paired_difference(
     Raises:
         ValueError: shapes differ, no rows, NaN, or a parameter out of range.
     """
-    left, right = _vector(a), _vector(b)
+    left, right = vector(a), vector(b)
     if left.shape != right.shape:
         raise ValueError(f"paired outcomes differ in length: {left.size} and {right.size}")
     return mean_interval(left - right, resamples=resamples, confidence=confidence, seed=seed, clusters=clusters)
@@ -64,18 +51,18 @@ def mean_interval(
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
-    clusters: Sequence[Hashable] | npt.NDArray[Any] | None = None,
+    clusters: Labels | None = None,
 ) -> Estimate:
     """Mean of rows with a percentile bootstrap interval; arguments as in ``paired_difference``.
 
     A single row, or a single cluster, says nothing about spread: its interval is infinite.
     """
-    rows = _vector(values)
+    rows = vector(values)
     if rows.size == 0:
         raise ValueError("no rows: an interval needs outcomes")
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(f"confidence {confidence} must be inside (0, 1) and resamples {resamples} at least 1")
-    sums, sizes = _units(rows, clusters)
+    sums, sizes = sums_and_sizes(rows, clusters)
     mean = float(rows.mean())
     if sums.size < 2:
         return Estimate(mean, -math.inf, math.inf, rows.size, sums.size)
@@ -83,26 +70,6 @@ def mean_interval(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(mean, float(low), float(high), rows.size, sums.size)
-
-
-def _vector(values: npt.ArrayLike) -> Floats:
-    vector = np.asarray(values, dtype=np.float64)
-    if vector.ndim != 1:
-        raise ValueError(f"outcomes must be one row of numbers, not of shape {vector.shape}")
-    if np.isnan(vector).any():
-        raise ValueError("outcomes hold NaN; leave the rows that could not be measured out, and report how many")
-    return vector
-
-
-def _units(rows: Floats, clusters: Sequence[Hashable] | npt.NDArray[Any] | None) -> tuple[Floats, Floats]:
-    """What is resampled, as (sum, number of rows) each: rows themselves, or clusters of them."""
-    if clusters is None:
-        return rows, np.ones_like(rows)
-    if len(clusters) != rows.size:
-        raise ValueError(f"{len(clusters)} cluster labels for {rows.size} rows")
-    number: dict[Hashable, int] = {}
-    codes = np.array([number.setdefault(label, len(number)) for label in clusters], dtype=np.intp)
-    return np.bincount(codes, weights=rows).astype(np.float64), np.bincount(codes).astype(np.float64)
 
 
 def _resampled_means(sums: Floats, sizes: Floats, resamples: int, rng: np.random.Generator) -> Floats:
