@@ -64,9 +64,9 @@ class ConfidenceSequence:
         rows = vector(np.atleast_1d(np.asarray(differences, dtype=np.float64)))
         if rows.size and np.abs(rows).max() > 1:
             raise ValueError(f"differences must lie in [-1, 1], not in [{rows.min():g}, {rows.max():g}]")
-        level = (rows + 1) * _STEPS
-        np.add.at(self._down, np.floor(level).astype(np.intp), 1)
-        np.add.at(self._up, np.ceil(level).astype(np.intp), 1)
+        level = rows * _STEPS  # exact: a power of two
+        np.add.at(self._down, np.floor(level).astype(np.intp) + _STEPS, 1)
+        np.add.at(self._up, np.ceil(level).astype(np.intp) + _STEPS, 1)
         self._sum += float(rows.sum())
         self._n += rows.size
 
