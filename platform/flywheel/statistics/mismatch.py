@@ -41,7 +41,8 @@ def ratio_evidence(
 
     If the split is right, the factor ever reaches 1 / a with a chance of at most a: raise the alarm at 1,000, and
     one correct rollout in a thousand gets a false one, however often somebody looks. Lindon and Malek, "Anytime-valid
-    inference for multinomial count data", NeurIPS 2022, section 3: a Dirichlet prior around the split.
+    inference for multinomial count data", NeurIPS 2022, the sequential multinomial test: a Dirichlet prior around the
+    split against the split itself.
 
     Args:
         counts: (..., k) requests a variant so far.
@@ -93,7 +94,7 @@ def missing_pairs(live: Mapping[Id, float], candidate: Mapping[Id, float]) -> Mi
     """Count what lacks a partner, and bound the difference without assuming why it does.
 
     Horowitz and Manski, "Nonparametric analysis of randomized experiments with missing covariate and outcome data",
-    JASA 95 (2000), section 3: an outcome that is missing may be anything in its range, here [0, 1].
+    JASA 95 (2000): an outcome that is missing may be anything in its range, here [0, 1].
 
     Args:
         live: outcome in [0, 1] by request or case.

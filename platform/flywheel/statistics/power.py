@@ -3,7 +3,7 @@
 Only pairs on which the models differ carry information, so the plan needs their share: known from an earlier
 comparison, or assumed. The gate asks that the lower end of a two-sided interval lies above a limit: 0 for a gain, or
 minus the margin for a guard suite. With a limit of 0 the fixed plan is that of Connor, "Sample size for testing
-differences in proportions for the paired-sample design", Biometrics 43 (1987), formula 3, after Miettinen, "The
+differences in proportions for the paired-sample design", Biometrics 43 (1987), after Miettinen, "The
 matched pairs design in the case of all-or-none responses", Biometrics 24 (1968); with another limit that of Lu and
 Bean, "On the sample size for one-sided equivalence of sensitivities based upon McNemar's test", Statistics in
 Medicine 14 (1995).

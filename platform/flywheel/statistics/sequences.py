@@ -5,7 +5,7 @@
 So one may look after every row and stop whenever the answer is clear, for any reason. The idea is a bet: whoever
 claims that the mean is at most m offers fair odds, and if betting against that claim multiplies the capital by
 2 / alpha, the claim is given up (Ville's inequality; Waudby-Smith and Ramdas, "Estimating means of bounded random
-variables by betting", JRSS-B 86 (2024), sections 3 and 4.2: hedged capital, one bettor a side with half of alpha).
+variables by betting", JRSS-B 86 (2024), section 4: hedged capital, one bettor a side with half of alpha).
 
 Our bettor does not follow one strategy that learns as it goes. It divides its capital over 24 constant shares from
 0.0001 to 0.95 and keeps the mixture: Cover's universal portfolio, whose confidence sequences are studied by Orabona
@@ -13,8 +13,8 @@ and Jun, "Tight concentrations and confidence sequences from the regret of unive
 Theory 70 (2024), and Ryu and Bhatt, "On confidence sequences for bounded random processes via universal gambling
 strategies", ibid. Weights proportional to the square root of the share (a Beta(1/2, 1) on a geometric grid) need the
 fewest rows over what gates meet: differences of 1 to 15 points with 2 to 30 % of the pairs unequal
-(``benchmarks/gate_simulation.py`` prints it beside the adaptive bets and the empirical Bernstein interval of the
-paper). Two more things follow from constant shares:
+(``benchmarks/sequence_power.py`` has it beside the adaptive bets and the empirical Bernstein interval of the paper).
+Two more things follow from constant shares:
 
 - The capital depends on the *counts* of the values only, so order does not matter, a state is a histogram of fixed
   size, and a million pairs cost as much as a hundred.
@@ -136,7 +136,7 @@ def log_capital(values: Floats, counts: Floats, mean: npt.ArrayLike) -> Floats:
         counts: (..., k) how often each occurred.
         mean: (...) in (-1, 1].
     """
-    # A stock that pays (x + 1) / (m + 1) a unit has mean 1 if the mean of x is m; Waudby-Smith and Ramdas, section 3.
+    # A stock that pays (x + 1) / (m + 1) a unit has mean 1 if the mean of x is m; its fair price is 1 under the claim.
     pays = (values + 1) / (np.asarray(mean, dtype=np.float64)[..., None] + 1)
     growth = np.log1p(_SHARES[:, None] * (pays[..., None, :] - 1))
     log_each = np.einsum("...sk,...k->...s", growth, counts) + _LOG_WEIGHTS

@@ -84,10 +84,10 @@ def test_votes_at_random_surprise_more():
 
 def test_intervals_cover():
     hits = 0
-    for seed in range(120):
+    for seed in range(50):
         gap = rank(votes_of(150, tie=-1.0, seed=seed, models={"a": 0.5, "b": 0.0, "c": -0.5})).difference("a", "c")
         hits += gap.low <= 1.0 <= gap.high
-    assert 0.89 <= hits / 120 <= 0.99
+    assert 44 <= hits <= 50
 
 
 def test_the_influence_of_a_vote_is_what_leaving_it_out_changes():

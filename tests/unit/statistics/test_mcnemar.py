@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
 from flywheel.statistics.mcnemar import exact_p, mcnemar
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 3_000), st.integers(0, 3_000))
 def test_equals_the_reference(fixed, broken):
     expected = min(1.0, reference([[7, fixed], [broken, 5]], exact=True).pvalue)

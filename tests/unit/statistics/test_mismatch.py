@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import dirichlet_multinomial, multinomial
 
@@ -32,6 +32,7 @@ def test_a_right_split_raises_no_alarm_at_any_look_and_a_wrong_one_does():
     assert np.isfinite(ratio_evidence([10**7, 0], [1, 1]))
 
 
+@settings(deadline=None, max_examples=50)
 @given(outcomes, outcomes)
 def test_the_bounds_hold_whatever_the_missing_answers_were(live, candidate):
     if not live and not candidate:

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.power import normal_sample_size_one_tail
 
@@ -10,6 +10,7 @@ from flywheel.statistics.power import detectable_gain, pairs_needed, power
 from flywheel.statistics.sequences import bounds
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.floats(0.005, 0.2), st.floats(0.21, 0.6), st.floats(-0.05, 0), st.floats(0.5, 0.95))
 def test_the_fixed_plan_is_that_of_the_reference(gain, discordant, limit, wanted):
     expected = normal_sample_size_one_tail(

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.statistics.sequences import ConfidenceSequence, bounds, confidence_sequence, log_capital
@@ -25,7 +25,7 @@ def test_the_bet_is_fair():
 def test_it_holds_at_every_look_and_a_naive_interval_does_not():
     rng = np.random.default_rng(1)
     chances, looks = [0.1, 0.8, 0.1], 20
-    counts = rng.multinomial(50, chances, size=(400, looks)).cumsum(axis=1)
+    counts = rng.multinomial(50, chances, size=(200, looks)).cumsum(axis=1)
     low, high = bounds(BINARY, counts, 0.95)
     missed = ((low > 0) | (high < 0)).any(axis=1).mean()
     assert missed <= 0.05
@@ -44,6 +44,7 @@ def test_the_price_of_looking_is_less_than_double_the_width():
     assert low < mean < high
 
 
+@settings(deadline=None, max_examples=25)
 @given(differences, st.randoms(use_true_random=False))
 def test_one_by_one_is_all_at_once_in_any_order(rows, random):
     shuffled = random.sample(rows, len(rows))
@@ -55,6 +56,7 @@ def test_one_by_one_is_all_at_once_in_any_order(rows, random):
     assert one.mean == pytest.approx(all_rows.mean)
 
 
+@settings(deadline=None, max_examples=25)
 @given(differences)
 def test_rounding_to_levels_only_widens_and_hardly(rows):
     values, counts = np.unique(rows, return_counts=True)
@@ -66,6 +68,7 @@ def test_rounding_to_levels_only_widens_and_hardly(rows):
     assert found.low - 1e-9 <= found.mean <= found.high + 1e-9
 
 
+@settings(deadline=None, max_examples=25)
 @given(differences)
 def test_sides_are_alike(rows):
     found, mirrored = confidence_sequence(rows), confidence_sequence([-row for row in rows])
