@@ -136,7 +136,7 @@ def log_capital(values: Floats, counts: Floats, mean: npt.ArrayLike) -> Floats:
         counts: (..., k) how often each occurred.
         mean: (...) in (-1, 1].
     """
-    # A stock that pays (x + 1) / (m + 1) a unit has mean 1 if the mean of x is m; its fair price is 1 under the claim.
+    # Under the claim, a stock that pays (x + 1) / (m + 1) is worth 1 on average at most.
     pays = (values + 1) / (np.asarray(mean, dtype=np.float64)[..., None] + 1)
     growth = np.log1p(_SHARES[:, None] * (pays[..., None, :] - 1))
     log_each = np.einsum("...sk,...k->...s", growth, counts) + _LOG_WEIGHTS
