@@ -273,6 +273,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         elif row["candidate"] == planned and row["looks"] == 1:
             right.plot(row["looks_at"], shares, marker="D", linestyle="none", label="fixed plan, one look")
     left.axhline(5, color="black", linewidth=0.8, linestyle="--")
+    left.set_xticks(range(0, LOOKS + 1, 5))
     left.set(title="No better, yet promoted", xlabel="looks so far", ylabel="simulated rollouts, %", ylim=(0, None))
     right.axhline(80, color="black", linewidth=0.8, linestyle="--")
     right.set(
