@@ -7,9 +7,9 @@ first) and j (shown second) by annotator k:
     P(i) : P(tie) : P(j)  =  exp(s_i) : exp(t + (s_i + s_j) / 2) : exp(s_j - f_k)
 
 t is the readiness to call a tie: Davidson, "On extending the Bradley-Terry model to accommodate ties", JASA 65
-(1970). f_k is the preference of annotator k for whatever is shown first: Davidson and Beaver, "On
-extending the Bradley-Terry model to incorporate within-pair order effects", Biometrics 33 (1977), here one effect
-an annotator. All terms are linear in the parameters, so the likelihood has one maximum.
+(1970). f_k is the preference of annotator k for whatever is shown first: Davidson and Beaver, "On extending the
+Bradley-Terry model to incorporate within-pair order effects", Biometrics 33 (1977), here one effect an annotator. All
+terms are linear in the parameters, so the likelihood has one maximum.
 
 Normal priors keep the answer finite where somebody won every comparison: so weak for strengths that they vanish
 beside a handful of mixed votes, and of one unit for f_k, as most annotators give few votes.
