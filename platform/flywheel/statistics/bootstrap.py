@@ -1,5 +1,9 @@
 """Percentile bootstrap intervals of means and paired differences.
 
+Outcomes of few kinds (right or wrong) are resampled by counts, which takes the time of the kinds and not of the
+rows; others by ``scipy.stats.bootstrap``. A million rows of many kinds take minutes: there the interval of
+``sequences`` is at hand in a second.
+
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 6 and 13; resampling of whole
 clusters after Davison and Hinkley, "Bootstrap Methods and their Application" (1997), section 3.8.
 """
@@ -7,27 +11,16 @@ clusters after Davison and Hinkley, "Bootstrap Methods and their Application" (1
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
 
-Floats = npt.NDArray[np.float64]
-_MAX_KINDS = 64  # up to here drawing the counts of the kinds is cheaper than drawing rows
-_CHUNK = 4_000_000  # indices held at once
+from flywheel.statistics.units import Estimate, Floats, Labels, sums_and_sizes, vector
 
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean with its interval. ``n`` counts rows; ``clusters`` what was resampled (rows, if there are none)."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    clusters: int
+_DRAWS_A_COUNT = 30  # drawing how often a kind occurs costs as much as drawing so many units (benchmarks/bootstrap.py)
+_INDICES = 250_000  # of units, drawn at once: they stay in the cache, and scipy's own default needs gigabytes
 
 
 def paired_difference(
@@ -37,7 +30,7 @@ def paired_difference(
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
-    clusters: Sequence[Hashable] | npt.NDArray[Any] | None = None,
+    clusters: Labels | None = None,
 ) -> Estimate:
     """Mean of ``a - b`` over paired rows: pass the candidate first, and a gain is positive.
 
@@ -52,7 +45,7 @@ def paired_difference(
     Raises:
         ValueError: shapes differ, no rows, NaN, or a parameter out of range.
     """
-    left, right = _vector(a), _vector(b)
+    left, right = vector(a), vector(b)
     if left.shape != right.shape:
         raise ValueError(f"paired outcomes differ in length: {left.size} and {right.size}")
     return mean_interval(left - right, resamples=resamples, confidence=confidence, seed=seed, clusters=clusters)
@@ -64,18 +57,18 @@ def mean_interval(
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
-    clusters: Sequence[Hashable] | npt.NDArray[Any] | None = None,
+    clusters: Labels | None = None,
 ) -> Estimate:
     """Mean of rows with a percentile bootstrap interval; arguments as in ``paired_difference``.
 
     A single row, or a single cluster, says nothing about spread: its interval is infinite.
     """
-    rows = _vector(values)
+    rows = vector(values)
     if rows.size == 0:
         raise ValueError("no rows: an interval needs outcomes")
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(f"confidence {confidence} must be inside (0, 1) and resamples {resamples} at least 1")
-    sums, sizes = _units(rows, clusters)
+    sums, sizes = sums_and_sizes(rows, clusters)
     mean = float(rows.mean())
     if sums.size < 2:
         return Estimate(mean, -math.inf, math.inf, rows.size, sums.size)
@@ -85,36 +78,27 @@ def mean_interval(
     return Estimate(mean, float(low), float(high), rows.size, sums.size)
 
 
-def _vector(values: npt.ArrayLike) -> Floats:
-    vector = np.asarray(values, dtype=np.float64)
-    if vector.ndim != 1:
-        raise ValueError(f"outcomes must be one row of numbers, not of shape {vector.shape}")
-    if np.isnan(vector).any():
-        raise ValueError("outcomes hold NaN; leave the rows that could not be measured out, and report how many")
-    return vector
-
-
-def _units(rows: Floats, clusters: Sequence[Hashable] | npt.NDArray[Any] | None) -> tuple[Floats, Floats]:
-    """What is resampled, as (sum, number of rows) each: rows themselves, or clusters of them."""
-    if clusters is None:
-        return rows, np.ones_like(rows)
-    if len(clusters) != rows.size:
-        raise ValueError(f"{len(clusters)} cluster labels for {rows.size} rows")
-    number: dict[Hashable, int] = {}
-    codes = np.array([number.setdefault(label, len(number)) for label in clusters], dtype=np.intp)
-    return np.bincount(codes, weights=rows).astype(np.float64), np.bincount(codes).astype(np.float64)
-
-
 def _resampled_means(sums: Floats, sizes: Floats, resamples: int, rng: np.random.Generator) -> Floats:
     """Means of ``resamples`` draws of as many units as there are, with replacement."""
-    kinds, counts = np.unique(np.column_stack([sums, sizes]), axis=0, return_counts=True)
-    if len(kinds) <= _MAX_KINDS:
+    units = sums + 1j * sizes  # one number a unit, which sorts much faster than rows of two
+    kinds, counts = np.unique(units, return_counts=True)
+    if len(kinds) * _DRAWS_A_COUNT <= sums.size:
         # Units of one kind are interchangeable, so only their number in a resample matters: multinomial.
         drawn = rng.multinomial(sums.size, counts / sums.size, size=resamples)
-        return (drawn @ kinds[:, 0]) / (drawn @ kinds[:, 1])
-    means = np.empty(resamples)
-    step = max(1, _CHUNK // sums.size)
-    for start in range(0, resamples, step):
-        chosen = rng.integers(0, sums.size, size=(min(step, resamples - start), sums.size))
-        means[start : start + step] = sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
-    return means
+        return (drawn @ kinds.real) / (drawn @ kinds.imag)
+    even = bool((sizes == sizes[0]).all())
+    found = cast("Any", stats).bootstrap(
+        (sums / sizes,) if even else (sums, sizes),
+        np.mean if even else _ratio,
+        paired=not even,
+        n_resamples=resamples,
+        method="percentile",
+        vectorized=True,
+        batch=max(1, _INDICES // sums.size),
+        rng=rng,
+    )
+    return np.asarray(found.bootstrap_distribution, dtype=np.float64)
+
+
+def _ratio(sums: Floats, sizes: Floats, axis: int) -> Floats:
+    return sums.sum(axis=axis) / sizes.sum(axis=axis)

@@ -26,11 +26,22 @@ def test_the_interval_is_that_of_the_normal_approximation():
 def test_counting_kinds_and_drawing_rows_agree(monkeypatch):
     values = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=300, p=[0.1, 0.6, 0.3])
     fast = mean_interval(values, seed=4)
-    monkeypatch.setattr(bootstrap, "_MAX_KINDS", 0)
+    monkeypatch.setattr(bootstrap, "_DRAWS_A_COUNT", 1_000)
     slow = mean_interval(values, seed=4)
     assert fast.mean == slow.mean
     assert fast.low == pytest.approx(slow.low, abs=0.01)
     assert fast.high == pytest.approx(slow.high, abs=0.01)
+
+
+def test_uneven_clusters_agree_with_the_reference_as_well(monkeypatch):
+    rng = np.random.default_rng(1)
+    person = rng.integers(0, 60, size=400)
+    values = rng.choice([-1.0, 0.0, 1.0], size=400, p=[0.1, 0.6, 0.3])
+    drawn = mean_interval(values, clusters=person, seed=4)
+    monkeypatch.setattr(bootstrap, "_DRAWS_A_COUNT", 0)
+    counted = mean_interval(values, clusters=person, seed=4)
+    assert counted.mean == drawn.mean
+    assert (counted.low, counted.high) == (pytest.approx(drawn.low, abs=0.005), pytest.approx(drawn.high, abs=0.005))
 
 
 def test_equal_seeds_equal_intervals_and_chunks_do_not_matter(monkeypatch):
@@ -38,7 +49,7 @@ def test_equal_seeds_equal_intervals_and_chunks_do_not_matter(monkeypatch):
     one = mean_interval(values, seed=9)
     assert one == mean_interval(values, seed=9)
     assert one != mean_interval(values, seed=10)
-    monkeypatch.setattr(bootstrap, "_CHUNK", 1_000)
+    monkeypatch.setattr(bootstrap, "_INDICES", 1_000)
     assert one == mean_interval(values, seed=9)
 
 

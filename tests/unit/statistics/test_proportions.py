@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.statistics.proportions import Count, p_higher
@@ -20,6 +20,7 @@ def test_nothing_proves_nothing_and_impossible_counts_are_refused():
         p_higher(Count(10, 9), Count(0, 9))
 
 
+@settings(deadline=None)
 @given(counts, counts)
 def test_it_is_a_probability_and_one_side_of_two(later, earlier):
     p, other = p_higher(later, earlier), p_higher(earlier, later)
@@ -29,6 +30,7 @@ def test_it_is_a_probability_and_one_side_of_two(later, earlier):
         assert p <= other + 1e-9
 
 
+@settings(deadline=None)
 @given(counts, st.integers(1, 299))
 def test_more_hits_are_never_weaker_evidence(earlier, hits):
     assert p_higher(Count(hits + 1, 300), earlier) <= p_higher(Count(hits, 300), earlier) + 1e-9
