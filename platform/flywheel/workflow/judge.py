@@ -21,6 +21,7 @@ from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import read_up
+from flywheel.workflow.contamination import contamination_at_gate
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
 from flywheel.workflow.steps import Artifact
@@ -160,6 +161,7 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         required_guards=evaluation.guard_suites,
         shadow=shadow,
         leaks=done["scan"]["leaks"],
+        contamination=contamination_at_gate(context.lake, context.config, done["curate"]["id"]),
         erased=tainted_lineage(context.lake, "model", _candidate(done).version),
         lineage=_lineage(context, done),
     )
