@@ -78,7 +78,7 @@ def _wordllama() -> Encode:
     def encode(texts: Sequence[str]) -> npt.NDArray[np.float32]:
         vectors = np.nan_to_num(np.asarray(model.embed(list(texts)), dtype=np.float32))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(lengths > 0, lengths, 1)
+        return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
     return encode
 

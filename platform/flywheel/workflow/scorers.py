@@ -57,8 +57,11 @@ def make_scorers(
             made[kind] = maker()
         except FlywheelError as error:
             absent[kind] = str(error)
-    by_kind = {kind: scorer for kind, (scorer, _) in made.items()}
-    return Scorers(by_kind=by_kind, absent=absent, versions={kind: version for kind, (_, version) in made.items()})
+    return Scorers(
+        by_kind={kind: scorer for kind, (scorer, _) in made.items()},
+        absent=absent,
+        versions={kind: version for kind, (_, version) in made.items()},
+    )
 
 
 def _similarity(config: FlywheelConfig) -> _Made:
