@@ -16,6 +16,7 @@
     ├── EngineError          an inference engine could not be started or did not answer
     ├── CaptureError         an event could not be made durable
     ├── LeakError            personal data was found where only surrogates may be
+    ├── ContaminationError   a dataset holds what models are tested with
     └── TrainingError        a training run ended without a usable model
 
 Messages are one sentence about what happened and one about what to do, without a stack trace.
@@ -86,6 +87,10 @@ class CaptureError(FlywheelError):
 
 class LeakError(FlywheelError):
     """Personal data was found in a place that may only hold surrogates."""
+
+
+class ContaminationError(FlywheelError):
+    """A dataset overlaps with the cases that decide about the model made of it."""
 
 
 class TrainingError(FlywheelError):

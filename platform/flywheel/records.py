@@ -22,7 +22,9 @@ FeedbackKind = Literal[
 FeedbackSource = Literal["explicit", "implicit", "judge", "human", "system"]
 LabelKind = Literal["accept", "correct", "reject", "rate", "compare"]
 Split = Literal["tune", "audit", "gate"]
-CheckKind = Literal["exact", "normalised", "json", "contains", "regex"]
+CheckKind = Literal[
+    "exact", "normalised", "json", "contains", "regex", "numeric", "similarity", "reward", "judge", "code",
+]  # fmt: skip
 CaseOrigin = Literal["random", "failure", "golden", "regression", "safety", "import"]
 CaseStatus = Literal["proposed", "active", "retired"]
 Verdict = Literal["promote", "reject", "continue", "inconclusive"]
@@ -189,7 +191,9 @@ class Check(Record):
 
     kind: CheckKind
     expected: str | dict[str, Any] | list[Any]
-    fields: list[str] | None = Field(default=None, description="json only: compare these fields, default all expected")
+    fields: list[str] | None = Field(
+        default=None, description="json: compare these fields, default all; numeric: the one to read"
+    )
     tolerance: float | None = Field(default=None, description="numeric only: the largest allowed absolute difference")
     threshold: float | None = Field(default=None, description="similarity, reward, judge: the score that passes")
 

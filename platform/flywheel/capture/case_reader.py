@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 
 from flywheel.capture.import_format import ImportedCase, RefusedError, as_object, validated
 from flywheel.capture.leaks import scan
 from flywheel.config import PrivacyConfig
+from flywheel.errors import UsageError
+from flywheel.records import Check
 
 
 class CaseReader:
@@ -15,12 +18,14 @@ class CaseReader:
 
     Args:
         privacy: set: a case with personal data is refused, by these detectors.
+        validate: raises ``UsageError`` for a check that could never mark an answer.
     """
 
-    def __init__(self, privacy: PrivacyConfig | None) -> None:
+    def __init__(self, privacy: PrivacyConfig | None, validate: Callable[[Check], None] | None = None) -> None:
         self.format: str | None = "flywheel"
         self.ignored: Counter[str] = Counter()
         self._privacy = privacy
+        self._validate = validate
 
     def read(self, line: bytes) -> ImportedCase:
         """One line as a case.
@@ -29,6 +34,11 @@ class CaseReader:
             RefusedError: it is none.
         """
         case = validated(ImportedCase, as_object(line))
+        if self._validate:
+            try:
+                self._validate(case.check)
+            except UsageError as error:
+                raise RefusedError("check", str(error)) from error
         if self._privacy and (leaks := scan(texts(case), self._privacy)):
             kinds = ", ".join(sorted({leak.kind for leak in leaks}))
             raise RefusedError(leaks[0].id, f"holds what looks like personal data ({kinds}); write invented data")

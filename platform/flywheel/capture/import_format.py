@@ -114,7 +114,7 @@ class ImportedCase(Record):
 
     @model_validator(mode="after")
     def _checkable(self) -> Self:
-        if self.check.kind != "json" and not isinstance(self.check.expected, str):
+        if self.check.kind not in {"json", "contains"} and not isinstance(self.check.expected, str):
             raise ValueError(f"check.expected of a {self.check.kind} check must be a text")
         if self.check.kind == "regex":
             try:

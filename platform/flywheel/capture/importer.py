@@ -11,7 +11,7 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -35,7 +35,7 @@ from flywheel.lake.erasures import read_erasures
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
-from flywheel.records import EvalCase, Feedback, Inference, feedback_id, utcnow
+from flywheel.records import Check, EvalCase, Feedback, Inference, feedback_id, utcnow
 from flywheel.telemetry import Progress, Silent
 
 UNDATED = "imports/undated"
@@ -109,12 +109,14 @@ def import_cases(
     *,
     strict: bool = False,
     rejects: Path | None = None,
+    validate: Callable[[Check], None] | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import evaluation cases, one ``ImportedCase`` a line; arguments as for ``import_interactions``.
 
     The texts are stored as written: a check must say what the prompt says, and cases are the team's own. Those
-    in which personal data is found are counted, and with ``strict`` refused.
+    in which personal data is found are counted, and with ``strict`` refused. ``validate`` raises ``UsageError`` for a
+    check that could never mark an answer; such a line is bad.
 
     Raises:
         UsageError: there is nothing to read. InputError: with ``strict``, names file, line and field.
@@ -123,7 +125,7 @@ def import_cases(
     progress.start("import", str(place))
     files = find(place, config.lake.storage_options)
     store = partial(_store_cases, Appender(lake, StoredCases(lake)), config)
-    job = Import(str(place), files, lambda: CaseReader(config.privacy if strict else None), store)
+    job = Import(str(place), files, lambda: CaseReader(config.privacy if strict else None, validate), store)
     report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
     progress.finish(report.summary())
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from flywheel.cli.contamination import contamination
 from flywheel.cli.options import (
     ConfigOption,
     JsonOption,
@@ -18,6 +19,7 @@ from flywheel.cli.output import progress_bar, show_import
 commands = typer.Typer()
 cases = typer.Typer(help="Evaluation cases.", no_args_is_help=True)
 commands.add_typer(cases, name="cases", rich_help_panel="Evaluation")
+cases.command("contamination")(contamination)
 
 
 @cases.command("import")

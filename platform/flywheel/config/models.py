@@ -218,6 +218,15 @@ class EvaluationConfig(Config):
     max_tokens: int = Field(default=48, gt=0)
     resamples: int = Field(default=10_000, ge=100, description="bootstrap resamples")
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    encoder: str = Field(
+        default="wordllama", description="embeds for checks of kind similarity: wordllama, or a model's folder"
+    )
+    reward_model: str | None = Field(default=None, description="id of the one that checks of kind reward ask")
+    allow_code: bool = Field(default=False, description="checks of kind code run what a model wrote, in a sandbox")
+    allow_unconfined_code: bool = Field(
+        default=False,
+        description="with allow_code: run it without a sandbox, with this user's files and network",
+    )
 
 
 class GatePolicy(Config):

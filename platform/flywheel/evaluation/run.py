@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EngineError, UsageError
 from flywheel.evaluation.cases import load_cases
-from flywheel.evaluation.checks import run_check, validate
+from flywheel.evaluation.checks import CheckResult, Item, Scorers, mark_all, validate, versions
 from flywheel.inference.generate import REFUSED, Completion
 from flywheel.inference.generate import generate as generate_with_engine
 from flywheel.lake.manifests import content_id
@@ -93,6 +93,7 @@ def evaluate(
     suites: Collection[str],
     cases: Sequence[EvalCase] | None = None,
     seed: int = 0,
+    scorers: Scorers | None = None,
     generate: Generate = generate_with_engine,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvalRun:
@@ -109,6 +110,7 @@ def evaluate(
         cases: mark these instead of stored ones (then ``suites`` only filters, empty: all of them). Their
             results have a run id of their own, made of the cases' content as well.
         seed: of the intervals.
+        scorers: what marks the checks that need a model or a sandbox.
         generate: what answers.
         on_progress: called with (done, total), cases.
 
@@ -123,9 +125,11 @@ def evaluate(
     started = time.monotonic()
     wanted = list(cases) if cases is not None else load_cases(lake, config.flow, suites)
     wanted = [case for case in wanted if not suites or case.suite in suites]
-    _refuse_bad(wanted, suites)
-    run_id = _run_id(config, version, None if cases is None else wanted)
-    work = _Work(lake, config, version, run_id, generate, on_progress, len(wanted))
+    scorers = scorers or Scorers()
+    _refuse_bad(wanted, suites, scorers)
+    marked_by = versions((case.check for case in wanted), scorers)
+    run_id = _run_id(config, version, None if cases is None else wanted, marked_by)
+    work = _Work(lake, config, version, run_id, generate, scorers, on_progress, len(wanted))
     kept = work.stored(wanted)
     reused = len(kept)
     while pending := [case for case in wanted if _key(case) not in kept]:
@@ -177,6 +181,7 @@ class _Work:
     version: str
     run_id: str
     generate: Generate
+    scorers: Scorers
     on_progress: Callable[[int, int], None] | None
     total: int
 
@@ -203,11 +208,12 @@ class _Work:
                 f"the engine of '{self.version}' answered none of {len(block)} cases ({completions[0].error}); "
                 "look at its log, then evaluate again: results so far are kept"
             )
-        results = [self._mark(case, item) for case, item in zip(block, completions, strict=True)]
+        answered = list(zip(block, completions, strict=True))
+        marks = mark_all([Item(case.messages, case.check, item.text) for case, item in answered], self.scorers)
+        results = [self._result(case, item, mark) for (case, item), mark in zip(answered, marks, strict=True)]
         return self._store(results)
 
-    def _mark(self, case: EvalCase, item: Completion) -> EvalResult:
-        mark = run_check(case.check, item.text)
+    def _result(self, case: EvalCase, item: Completion, mark: CheckResult) -> EvalResult:
         failed = item.error is not None
         return EvalResult(
             run_id=self.run_id,
@@ -220,6 +226,7 @@ class _Work:
             answer=item.text,
             passed=mark.passed and not failed,
             score=0.0 if failed else mark.score,
+            detail=mark.detail or None,
             error=item.error,
             latency_ms=item.latency_ms,
             completion_tokens=item.completion_tokens,
@@ -258,7 +265,7 @@ def _may_pass_later(error: str | None) -> bool:
     return error is not None and not error.startswith(REFUSED)
 
 
-def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str]) -> None:
+def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str], scorers: Scorers) -> None:
     if not cases:
         names = ", ".join(sorted(suites)) or "any suite"
         raise UsageError(f"there are no cases in {names}; label traffic, or import cases with `flywheel cases import`")
@@ -266,17 +273,19 @@ def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str]) -> None:
         raise UsageError("two cases share an id and version; give each case its own id")
     for case in cases:
         try:
-            validate(case.check)
+            validate(case.check, scorers)
         except UsageError as error:
             raise UsageError(f"case {case.case_id} of suite '{case.suite}': {error}") from error
 
 
-def _run_id(config: FlywheelConfig, version: str, cases: Sequence[EvalCase] | None) -> str:
-    """Identity of a run: the model, what shapes its answers, and the cases unless they are the stored ones."""
+def _run_id(
+    config: FlywheelConfig, version: str, cases: Sequence[EvalCase] | None, marked_by: Mapping[str, str]
+) -> str:
+    """Identity of a run: the model, what shapes its answers and marks, and cases unless they are the stored ones."""
     shape = {"max_tokens": config.evaluation.max_tokens, "temperature": 0.0, "dtype": config.engine.dtype}
     shape["max_model_len"] = config.engine.max_model_len
     own = None if cases is None else sorted(content_id("case", case) for case in cases)
-    return content_id("eval", config.flow, version, shape, own)
+    return content_id("eval", config.flow, version, shape, own, *([marked_by] if marked_by else []))
 
 
 def _key(case: EvalCase) -> tuple[str, int]:

@@ -60,8 +60,8 @@ def build(
 ) -> BuildResult:
     """Read, join, apply consent and hold-outs, remove exact duplicates, write to ``work``.
 
-    Everything near-duplicate (Jaccard at least 0.8) to a text of ``excluded`` leaves here, so that neither
-    the reward model nor training ever sees what a model is judged with.
+    Everything that overlaps with a text of ``excluded`` (``text.overlap``) leaves here, so that neither the
+    reward model nor training ever sees what a model is judged with.
     """
     progress = progress or Silent()
     progress.start("candidates", "joining feedback")
@@ -72,8 +72,8 @@ def build(
     rows, drops = build_candidates(inferences, feedback, consented=allowed, excluded=excluded)
     similar = near_evaluation(rows, excluded.texts)
     drops += [
-        Drop(inference_id=row, reason="near_evaluation", detail=f"jaccard {value:.2f}")
-        for row, value in similar.items()
+        Drop(inference_id=row, reason="near_evaluation", detail=f"{overlap.kind} {overlap.score:.2f}")
+        for row, overlap in similar.items()
     ]
     rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in similar])
     result = _result(rows, drops + repeated, captured=len(inferences), work=work)

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import islice
 
 from flywheel.quality.rows import Candidate, Drop, prompt_text
 from flywheel.text.answers import answer_key
-from flywheel.text.minhash import jaccard, near_duplicate_groups
+from flywheel.text.minhash import near_duplicate_groups
 from flywheel.text.normalise import normalise
-
-EVALUATION_JACCARD = 0.8
-"""Near-duplicate of something that is judged with: never trained on."""
+from flywheel.text.overlap import Overlap, OverlapIndex, conversation_texts, stronger
 
 
-def near_evaluation(rows: Sequence[Candidate], texts: Sequence[str]) -> dict[str, float]:
-    """Inference id -> similarity, for rows at least ``EVALUATION_JACCARD`` similar to one of ``texts``.
+def near_evaluation(rows: Sequence[Candidate], texts: Sequence[str]) -> dict[str, Overlap]:
+    """Inference id -> how it overlaps, for rows that overlap with one of ``texts``: never trained on.
 
-    Groups only narrow the search: a row is excluded for what it shares with a text itself, not for a
-    chain of other rows between them. Rows held out anyway (for tuning) are left alone.
+    The rule is ``text.overlap``'s, which the gate looks for contamination with. Rows held out anyway (for tuning)
+    are left alone.
     """
     subjects = [row for row in rows if row.held_out is None]
-    wanted = sorted(set(texts))
-    if not subjects or not wanted:
-        return {}
-    prompts = [prompt_text(row.messages) for row in subjects]
-    groups = near_duplicate_groups([*prompts, *wanted], EVALUATION_JACCARD)
-    judged: dict[int, list[str]] = defaultdict(list)
-    for group, text in zip(groups[len(prompts) :], wanted, strict=True):
-        judged[group].append(text)
-    similar: dict[str, float] = {}
-    for row, prompt, group in zip(subjects, prompts, groups, strict=False):
-        closest = max((jaccard(prompt, text) for text in judged.get(group, ())), default=0.0)
-        if closest >= EVALUATION_JACCARD or any(normalise(prompt) == normalise(text) for text in judged.get(group, ())):
-            similar[row.inference_id] = max(closest, EVALUATION_JACCARD)
-    return similar
+    said = [conversation_texts(row.messages, row.target) for row in subjects]
+    overlaps = iter(OverlapIndex(texts).find([text for row in said for text in row]))
+    found: dict[str, Overlap] = {}
+    for row, own in zip(subjects, said, strict=True):
+        of_row = [overlap for by_text in islice(overlaps, len(own)) for overlap in by_text.values()]
+        if of_row:
+            found[row.inference_id] = reduce(stronger, of_row)
+    return found
 
 
 def exact_duplicates(rows: Sequence[Candidate]) -> tuple[list[Candidate], list[Drop]]:

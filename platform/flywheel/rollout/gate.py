@@ -5,7 +5,7 @@ Every condition gives one ``Reason``. How they add up:
 ==============  =========================================================================================
 reject          a hard condition failed: the gain is not shown, a guard suite lost too much, the shadow
                 failed or was slow, personal data leaked, data of an erased person made the candidate, or
-                judging data did
+                judging data (or a text that overlaps with it) did
 inconclusive    nothing failed, but a number is missing or not finite: nobody can know
 continue        nothing failed or is missing, but there are too few cases or shadow pairs: collect more
 promote         every condition holds
@@ -62,6 +62,9 @@ class GateInput(Record):
     required_guards: list[str] = Field(description="suites that must be among ``guards``")
     shadow: ShadowSummary | None
     leaks: int | None = Field(description="personal data found in the training examples")
+    contamination: int | None = Field(
+        default=None, description="training examples that overlap with a case of the suites that decide"
+    )
     erased: list[str] | None = Field(description="manifests behind the candidate that are marked: data since erased")
     lineage: Lineage | None
     required_instruments: list[str] = Field(
@@ -98,7 +101,7 @@ def decide(given: GateInput, policy: GatePolicy) -> GateResult:
     for name in dict.fromkeys([*given.required_guards, *given.guards]):
         conditions += [_guard(name, given.guards.get(name), policy)]
     conditions += _shadow(given.shadow, policy)
-    conditions += [_leaks(given.leaks, policy), _erased(given.erased)]
+    conditions += [_leaks(given.leaks, policy), _contamination(given.contamination), _erased(given.erased)]
     conditions += [_lineage(given.lineage, given.required_instruments)]
     verdict = _verdict({condition.outcome for condition in conditions})
     return GateResult(
@@ -195,6 +198,17 @@ def _leaks(leaks: int | None, policy: GatePolicy) -> _Condition:
     )
     outcome = Outcome.PASS if 0 <= leaks <= policy.max_leaks else Outcome.FAIL
     return _condition("no_leaks", outcome, text, measured=leaks, threshold=policy.max_leaks)
+
+
+def _contamination(rows: int | None) -> _Condition:
+    if rows is None:
+        return _missing("no_contamination", "The training examples were not compared with the cases that decide.")
+    text = (
+        f"{rows} training examples overlap with cases that decide about the candidate"
+        f"{': its score on them proves nothing' if rows else ''}."
+    )
+    outcome = Outcome.PASS if rows == 0 else Outcome.FAIL
+    return _condition("no_contamination", outcome, text, measured=rows, threshold=0)
 
 
 def _erased(marked: Collection[str] | None) -> _Condition:

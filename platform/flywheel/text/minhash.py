@@ -35,7 +35,7 @@ def shingles(text: str) -> frozenset[str]:
 
 def jaccard(a: str, b: str) -> float:
     """Jaccard index of the shingles of two texts, in [0, 1]; two empty texts are equal (1.0)."""
-    return _jaccard(shingles(a), shingles(b))
+    return jaccard_of(shingles(a), shingles(b))
 
 
 def near_duplicate_groups(texts: Sequence[str], threshold: float) -> list[int]:
@@ -67,13 +67,14 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float) -> list[int]:
     return [home[index] for index in original]
 
 
-def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+def jaccard_of(a: frozenset[str], b: frozenset[str]) -> float:
+    """Jaccard index of two sets of shingles, in [0, 1]; two empty ones are equal (1.0)."""
     shared = len(a & b)
     total = len(a) + len(b) - shared
     return shared / total if total else 1.0
 
 
-def _rows_per_band(threshold: float) -> int:
+def rows_per_band(threshold: float) -> int:
     """Most selective banding that still misses a pair at the threshold with probability at most ``MISS``."""
     rows = 1
     for candidate in range(2, 17):
@@ -97,7 +98,7 @@ class _Corpus:
         self._sizes = np.array([len(item) for item in items], dtype=np.int64)
         self._offsets = np.cumsum(self._sizes) - self._sizes
         self._mark = np.zeros(len(ids), dtype=np.bool_)
-        self._bands = _bands(items, _rows_per_band(threshold))
+        self._bands = [_Band(keys) for keys in band_keys(items, rows_per_band(threshold))]
         self._root = np.arange(len(items))
 
     def groups(self) -> Ints:
@@ -174,13 +175,16 @@ class _Band:
         return later.tolist(), first[later].tolist()
 
 
-def _bands(items: Sequence[frozenset[str]], rows: int) -> list[_Band]:
+def band_keys(items: Sequence[frozenset[str]], rows: int) -> list[npt.NDArray[np.uint64]]:
+    """For every band of ``rows`` rows, one key an item; items that share a key of a band may be similar."""
+    if not items:
+        return []
     tokens = [[shingle.encode("utf-8", "surrogatepass") for shingle in item] for item in items]
     matrix = cast("Any", rensa).RMinHash.digest_matrix_from_token_byte_sets(tokens, PERMUTATIONS, _SEED)
     digests: npt.NDArray[np.uint64] = np.array(matrix.to_rows(), dtype=np.uint64)
     # A random linear form of a band's rows is its key: a chance collision only adds a pair to compare.
     mixer = np.random.default_rng(_SEED).integers(0, 2**63, size=rows, dtype=np.uint64) | np.uint64(1)
     return [
-        _Band((digests[:, start : start + rows] * mixer).sum(axis=1, dtype=np.uint64))
+        (digests[:, start : start + rows] * mixer).sum(axis=1, dtype=np.uint64)
         for start in range(0, PERMUTATIONS - rows + 1, rows)
     ]

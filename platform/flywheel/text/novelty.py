@@ -10,7 +10,6 @@ A topic whose words were all in use before is not found by this; nor is one that
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -19,12 +18,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from flywheel.text.normalise import normalise
+from flywheel.text.words import words
 
 FIRST_WORDS = 200
 """Of a longer text only these are looked at."""
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_]+")
-"""A run of letters and digits; in scripts without spaces (Chinese, Japanese) every letter, so that pairs are words."""
 
 
 class Said(NamedTuple):
@@ -73,8 +70,8 @@ def new_topics(recent: Sequence[Said], earlier: Sequence[Said], *, least: int = 
 
 
 def _phrases(text: str) -> set[str]:
-    words = _WORD.findall(normalise(text))[:FIRST_WORDS]
-    return {*words, *(f"{left} {right}" for left, right in pairwise(words))}
+    said = words(text)[:FIRST_WORDS]
+    return {*said, *(f"{left} {right}" for left, right in pairwise(said))}
 
 
 def _users(said: Iterable[Said]) -> defaultdict[str, set[str]]:

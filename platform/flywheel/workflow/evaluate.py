@@ -14,6 +14,7 @@ from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.cluster import connected
 from flywheel.workflow.engines import serving
+from flywheel.workflow.scorers import make_scorers
 
 
 def evaluate_model(
@@ -41,6 +42,7 @@ def evaluate_model(
             version=variant.version,
             suites=suites,
             seed=config.seed,
+            scorers=make_scorers(lake, config),
             on_progress=lambda done, total: progress.update(done, total, "cases"),
         )
     if run.missing_suites:

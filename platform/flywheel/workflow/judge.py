@@ -21,8 +21,10 @@ from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import read_up
+from flywheel.workflow.contamination import contamination_at_gate
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
+from flywheel.workflow.scorers import make_scorers
 from flywheel.workflow.steps import Artifact
 
 SHADOW_POLL_S = 1.0
@@ -35,6 +37,7 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
     wanted = [config.evaluation.primary_suite, *config.evaluation.guard_suites, *config.evaluation.report_suites]
     known = {case.suite for case in load_cases(lake, config.flow, wanted)}
     suites = [suite for suite in dict.fromkeys(wanted) if suite in known]
+    scorers = make_scorers(lake, config)
     counts = {live.version: 0, candidate.version: 0}
     total = [0]
 
@@ -45,7 +48,13 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
 
         engines.wait_ready(variant.version, config.engine.start_timeout_s)
         return evaluate_version(
-            lake, config, version=variant.version, suites=suites, seed=config.seed, on_progress=advance
+            lake,
+            config,
+            version=variant.version,
+            suites=suites,
+            seed=config.seed,
+            scorers=scorers,
+            on_progress=advance,
         )
 
     # The live engine answers while the candidate's starts; then both share the machine.
@@ -160,6 +169,7 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         required_guards=evaluation.guard_suites,
         shadow=shadow,
         leaks=done["scan"]["leaks"],
+        contamination=contamination_at_gate(context.lake, context.config, done["curate"]["id"]),
         erased=tainted_lineage(context.lake, "model", _candidate(done).version),
         lineage=_lineage(context, done),
     )

@@ -22,6 +22,7 @@ from flywheel.registry.versions import resolve
 from flywheel.review.labels import read_labels
 from flywheel.telemetry import Progress
 from flywheel.training.finetune import finetune
+from flywheel.workflow.contamination import refuse_contaminated
 from flywheel.workflow.context import Context
 from flywheel.workflow.steps import Artifact
 from flywheel.workflow.sweep import sweep as sweep_filter
@@ -123,14 +124,16 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
 
 
 def scan(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
-    """Look for personal data that is not a surrogate. A find stops the turn: nothing is trained on it.
+    """Look for personal data that is not a surrogate, and for what judges. A find stops the turn before training.
 
     Raises:
-        LeakError: names the examples, never the text.
+        LeakError, ContaminationError: names the examples, never the text.
     """
+    examples = _examples(context, done)
+    refuse_contaminated(context.lake, context.config, done["curate"]["id"], examples)
     texts = [
         (example.example_id, text)
-        for example in _examples(context, done)
+        for example in examples
         for text in [*(message.content for message in example.messages), example.target]
     ]
     leaks = scan_texts(texts, context.config.privacy)

@@ -8,6 +8,7 @@ from flywheel.capture.service import flush
 from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
 from flywheel.evaluation import cases as suites
+from flywheel.evaluation.contamination import case_texts
 from flywheel.lake.tables import Lake
 from flywheel.quality.rows import TUNE, Exclusions
 from flywheel.records import EvalCase, Feedback, Inference, Label, utcnow
@@ -129,7 +130,7 @@ def exclusions(
         if chosen is not None and labels:
             subjects[subject] = TUNE if chosen == "tune" else f"label_{chosen}"
     judged = {label.inference_id for label in labels if label.split != "tune"}
-    texts = {case.messages[-1].content for case in suites.load_cases(context.lake, config.flow) if case.messages}
+    texts = {text for case in suites.load_cases(context.lake, config.flow) for text in case_texts(case)}
     texts |= {row.messages[-1].content for row in inferences if row.inference_id in judged and row.messages}
     return Exclusions(
         subjects=subjects,

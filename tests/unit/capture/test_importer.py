@@ -383,3 +383,17 @@ def test_no_import_runs_beside_an_erasure(pipeline, write):
     with import_lock(pipeline.config, exclusive=True), pytest.raises(BusyError, match="being erased"):
         run(pipeline, path)
     assert run(pipeline, path).duplicates == 3
+
+
+def test_a_case_whose_check_could_never_mark_is_a_bad_line(pipeline, write):
+    def validate(check):
+        if check.kind == "similarity" and check.threshold is None:
+            raise UsageError("needs a threshold")
+
+    several = {**CASE, "check": {"kind": "contains", "expected": ["a", "b"]}}
+    vague = {**CASE, "check": {"kind": "similarity", "expected": "hello"}}
+    path = write(several, vague)
+    report = import_cases(pipeline.lake, pipeline.config, path, validate=validate)
+    assert (report.cases, report.rejected) == (1, 1)
+    with pytest.raises(InputError, match="line 2, field 'check': needs a threshold"):
+        import_cases(pipeline.lake, pipeline.config, path, strict=True, validate=validate)

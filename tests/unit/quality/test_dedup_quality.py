@@ -37,7 +37,8 @@ def test_near_evaluation_text_is_excluded_directly_and_not_through_a_chain(candi
     far = "my washing machine is leaking water and I would like to have my money back now"
     found = near_evaluation([candidate("near", near), candidate("far", far)], [case])
     assert set(found) == {"near"}
-    assert 0.8 <= found["near"] < 1
+    assert found["near"].kind == "near"
+    assert 0.8 <= found["near"].score < 1
 
 
 def test_short_equal_texts_are_near(candidate):

@@ -37,7 +37,7 @@ def given_(**changes) -> GateInput:
     fields = {
         "candidate": "v2", "live": "v1", "primary": suite(), "required_guards": ["old-intents"], "shadow": shadow(),
         "guards": {"old-intents": suite("old-intents", 1_000, -0.005, -0.012, 0.002)}, "leaks": 0, "erased": [],
-        "lineage": lineage(),
+        "contamination": 0, "lineage": lineage(),
     }  # fmt: skip
     return GateInput(**{**fields, **changes})
 
@@ -56,7 +56,7 @@ def test_everything_holds():
     assert all(reason.passed for reason in result.reasons)
     assert [reason.name for reason in result.reasons] == [
         "primary_cases", "primary_gain", "guard:old-intents", "shadow_pairs", "shadow_errors", "shadow_latency",
-        "no_leaks", "no_erased_data", "separate_judges",
+        "no_leaks", "no_contamination", "no_erased_data", "separate_judges",
     ]  # fmt: skip
     assert "v2 may replace v1" in result.text
 
@@ -85,7 +85,10 @@ CASES = [
     ({"shadow": shadow(latency_ratio=1.6)}, "reject", ["shadow_latency"]),
     ({"shadow": shadow(latency_ratio=None)}, "inconclusive", []),
     ({"leaks": 1}, "reject", ["no_leaks"]),
+    ({"contamination": 1}, "reject", ["no_contamination"]),
+    ({"contamination": -1}, "reject", ["no_contamination"]),
     ({"leaks": None}, "inconclusive", []),
+    ({"contamination": None}, "inconclusive", []),
     ({"erased": ["dataset/d1"]}, "reject", ["no_erased_data"]),
     ({"erased": None}, "inconclusive", []),
     ({"lineage": None}, "inconclusive", []),
@@ -159,6 +162,7 @@ inputs = st.builds(
     guards=st.fixed_dictionaries({"old-intents": suites("old-intents")}),
     shadow=shadows(),
     leaks=st.integers(0, 2),
+    contamination=st.integers(0, 2),
     erased=st.sampled_from([[], ["dataset/d1"]]),
     lineage=st.sampled_from([lineage(), lineage(sweep=["l1"]), lineage(training=["i7"])]),
 )
@@ -171,13 +175,18 @@ def test_promotion_means_that_every_condition_was_measured_and_held(drawn):
     holds = (
         primary.n >= 600 and primary.low > 0 and old.n >= 200 and old.low > -0.02 and seen.n >= 100
         and seen.error_rate <= 0.02 and seen.latency_ratio is not None and seen.latency_ratio <= 1.5
-        and drawn.leaks == 0 and not drawn.erased
+        and drawn.leaks == 0 and drawn.contamination == 0 and not drawn.erased
         and not any(ids & drawn.lineage.judged_by for ids in drawn.lineage.used.values())
     )  # fmt: skip
     assert (result.verdict == "promote") == bool(holds)
 
 
-@given(inputs, st.sets(st.sampled_from(["primary", "guards", "shadow", "leaks", "erased", "lineage"]), min_size=1))
+@given(
+    inputs,
+    st.sets(
+        st.sampled_from(["primary", "guards", "shadow", "leaks", "contamination", "erased", "lineage"]), min_size=1
+    ),
+)
 def test_no_missing_metric_ever_promotes(drawn, missing):
     gone = {name: {} if name == "guards" else None for name in missing}
     result = decide(drawn.model_copy(update=gone), POLICY)
