@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from flywheel.quality.rows import Candidate, Drop, answer_key, prompt_text
+from flywheel.quality.rows import Candidate, Drop, answer_key, comparable_texts, prompt_text
 from flywheel.text.minhash import jaccard, near_duplicate_groups
 from flywheel.text.normalise import normalise
 
@@ -19,20 +19,19 @@ def near_evaluation(rows: Sequence[Candidate], texts: Sequence[str]) -> dict[str
     Groups only narrow the search: a row is excluded for what it shares with a text itself, not for a
     chain of other rows between them. Rows held out anyway (for tuning) are left alone.
     """
-    subjects = [row for row in rows if row.held_out is None]
     wanted = sorted(set(texts))
-    if not subjects or not wanted:
+    said = [(row.inference_id, text) for row in rows if row.held_out is None for text in comparable_texts(row.messages)]
+    if not said or not wanted:
         return {}
-    prompts = [prompt_text(row.messages) for row in subjects]
-    groups = near_duplicate_groups([*prompts, *wanted], EVALUATION_JACCARD)
+    groups = near_duplicate_groups([*(text for _, text in said), *wanted], EVALUATION_JACCARD)
     judged: dict[int, list[str]] = defaultdict(list)
-    for group, text in zip(groups[len(prompts) :], wanted, strict=True):
+    for group, text in zip(groups[len(said) :], wanted, strict=True):
         judged[group].append(text)
     similar: dict[str, float] = {}
-    for row, prompt, group in zip(subjects, prompts, groups, strict=False):
-        closest = max((jaccard(prompt, text) for text in judged.get(group, ())), default=0.0)
-        if closest >= EVALUATION_JACCARD or any(normalise(prompt) == normalise(text) for text in judged.get(group, ())):
-            similar[row.inference_id] = max(closest, EVALUATION_JACCARD)
+    for (inference_id, text), group in zip(said, groups, strict=False):
+        closest = max((jaccard(text, other) for other in judged.get(group, ())), default=0.0)
+        if closest >= EVALUATION_JACCARD or any(normalise(text) == normalise(other) for other in judged.get(group, ())):
+            similar[inference_id] = max(closest, EVALUATION_JACCARD, similar.get(inference_id, 0.0))
     return similar
 
 

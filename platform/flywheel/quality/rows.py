@@ -15,6 +15,9 @@ TUNE = "label_tune"
 """Hold-out reason of rows whose labels tune thresholds: they are scored, and never trained on."""
 
 
+_TELLING = 20  # characters
+
+
 class Evidence(Record):
     """Everything users did with one answer, aggregated. Counts are events, times are milliseconds."""
 
@@ -64,7 +67,7 @@ class Exclusions(Record):
 
     subjects: dict[str, str] = Field(default_factory=dict, description="subject -> reason, e.g. label_gate")
     inference_ids: dict[str, str] = Field(default_factory=dict, description="inference id -> reason")
-    texts: list[str] = Field(default_factory=list, description="prompts of evaluation cases and labels")
+    texts: list[str] = Field(default_factory=list, description="of evaluation cases and labels, by `comparable_texts`")
 
     def reason(self, inference_id: str, subject: str) -> str | None:
         """Why this row is held out, or None. A subject's reason wins over a row's."""
@@ -84,6 +87,16 @@ class Funnel(Record):
 def prompt_text(messages: list[Message]) -> str:
     """What the user said, all turns; system messages are the same for everyone and left out."""
     return "\n".join(message.content for message in messages if message.role != "system")
+
+
+def comparable_texts(messages: list[Message]) -> set[str]:
+    """What of a conversation is compared with what models are judged by: all that was said, and the last message.
+
+    A last message of a few words ("yes, please") belongs to many conversations and says nothing alone.
+    """
+    whole = prompt_text(messages)
+    last = messages[-1].content if messages else ""
+    return {whole, last} if len(last) >= _TELLING else {whole}
 
 
 def parse_object(text: str) -> dict[str, Any] | None:

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 
 from flywheel.lake.schemas import partition_date, uuid7_time
 from flywheel.lake.tables import Lake
+from flywheel.quality.rows import comparable_texts
+from flywheel.records import Message
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Trace:
     known_cases: frozenset[str]
     """All that are stored, of anybody."""
     texts: frozenset[str]
-    """What they asked, as other artifacts repeat it: the last message of each answer and case."""
+    """What they asked, as other artifacts repeat it: of each answer and case what is compared, and the last message."""
     slices: frozenset[str]
     """Groups that only their evaluation cases were reported under."""
 
@@ -117,7 +119,7 @@ def _cases(
 
     def goes(row: dict[str, Any]) -> bool:
         source = row["inference_id"]
-        corrected = row["origin"] == "failure" and source in reacted
+        corrected = row["origin"] in {"failure", "regression"} and source in reacted
         return source in answers or corrected or (row["subject"] == subject and _before(source, until))
 
     columns = cases.select(["case_id", "inference_id", "subject", "origin"])
@@ -142,7 +144,8 @@ def _asked(lake: Lake, answers: Collection[str]) -> pa.Table:
 
 
 def _texts(rows: pa.Table) -> frozenset[str]:
-    return frozenset(messages[-1]["content"] for messages in rows["messages"].to_pylist() if messages)
+    said = [[Message.model_validate(one) for one in messages] for messages in rows["messages"].to_pylist() if messages]
+    return frozenset(text for messages in said for text in (messages[-1].content, *comparable_texts(messages)))
 
 
 def _before(inference_id: str | None, until: datetime) -> bool:
