@@ -17,34 +17,42 @@ from flywheel.evaluation.slices import question
 from flywheel.records import Check, EvalCase
 
 _STYLES: Final = {"proposed": "yellow", "active": "green", "retired": "dim"}
+_ID, _CLUSTER, _QUESTION = 8, 16, 10
+"""Characters of an id and of a cluster's name at the most, and of a question at the least."""
 _HELP: Final = """\
 # Change what is wrong and save; leave everything as it is to change nothing.
 # check: kind is exact, normalised, json, contains, regex or another that `flywheel cases --help` names.
 """
 
 
-def cases_table(found: Sequence[EvalCase]) -> Any:
-    """One line a case; the question is cut."""
+def cases_table(found: Sequence[EvalCase], width: int) -> Any:
+    """One line a case; cluster and question are cut so that it fits ``width`` characters."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(show_edge=False, pad_edge=False)
-    for name in ("case", "suite", "status", "traffic", "cluster", "check", "question"):
-        table.add_column(
-            name,
-            justify="right" if name == "traffic" else "left",
-            no_wrap=name != "check",
-            overflow="ellipsis",
-            ratio=1 if name == "question" else None,
+    rows = [
+        (
+            case.case_id.removeprefix("case-")[:_ID],
+            case.suite,
+            case.status,
+            "" if case.priority is None else f"{case.priority:.1%}",
+            (case.cluster or "")[:_CLUSTER],
+            _short(case.check),
+            " ".join(question(case.messages).split()),
         )
-    for case in found:
-        share = "" if case.priority is None else f"{case.priority:.1%}"
-        cells = (case.case_id.removeprefix("case-"), case.suite, case.status, share, case.cluster or "")
-        asked = " ".join(question(case.messages).split())
-        styles = ("", "", _STYLES[case.status], "", "", "", "")
+        for case in found
+    ]
+    names = ("case", "suite", "status", "traffic", "cluster", "check", "question")
+    used = sum(max(map(len, column)) + 1 for column in zip(names[:-1], *(row[:-1] for row in rows), strict=True))
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for name in names:
+        table.add_column(name, justify="right" if name == "traffic" else "left", no_wrap=True)
+    for *cells, asked in rows:
         # Texts come from users and models: shown as they are, never as markup.
-        row = zip((*cells, _short(case.check), asked), styles, strict=True)
-        table.add_row(*(Text(text, style=style) for text, style in row))
+        texts = [Text(cell, style=_STYLES.get(cell, "")) for cell in cells]
+        short = Text(asked)
+        short.truncate(max(_QUESTION, width - used - 1), overflow="ellipsis")
+        table.add_row(*texts, short)
     return table
 
 
@@ -139,7 +147,7 @@ def edit_in_editor(case: EvalCase, folder: Path) -> CaseEdit:
 
 
 def _short(check: Check) -> str:
-    return "to be written" if check == UNWRITTEN else check.kind
+    return "(none)" if check == UNWRITTEN else check.kind
 
 
 def _long(check: Check) -> str:

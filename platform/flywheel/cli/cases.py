@@ -80,7 +80,8 @@ def list_(
     if as_json:
         print_json([case.model_dump(mode="json") for case in found[:limit]])
         return
-    console().print(cases_table(found[:limit]))
+    terminal = console()
+    terminal.print(cases_table(found[:limit], terminal.width) if found else "no such case")
     if len(found) > limit:
         print(f"{len(found) - limit:,} more; --limit {len(found)} shows all")
 

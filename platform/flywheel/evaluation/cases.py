@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
-from flywheel.errors import BusyError
+from flywheel.errors import BusyError, UsageError
 from flywheel.evaluation.checks import check_for
 from flywheel.evaluation.frozen import frozen_cases, is_frozen
 from flywheel.evaluation.slices import served, slices_of
@@ -126,12 +126,15 @@ def load_cases(lake: Lake, flow: str, suites: Collection[str] | None = None) -> 
 
     Raises:
         NotFoundInLakeError: no such suite was frozen.
+        UsageError: two of these suites hold the same version of a case.
     """
     rows = lake.records("eval_cases", EvalCase, flow=flow)
     latest = _latest(rows)
     active = [case for case in latest.values() if case.status == "active" and (suites is None or case.suite in suites)]
     for name in filter(is_frozen, suites or ()):
         active += frozen_cases(lake, flow, name, rows, latest)
+    if len({(case.case_id, case.version) for case in active}) != len(active):
+        raise UsageError("a frozen suite holds cases of another one named beside it; use them one after the other")
     return sorted(active, key=lambda case: (case.suite, case.case_id))
 
 

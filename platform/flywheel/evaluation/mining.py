@@ -116,6 +116,7 @@ def _unique(candidates: Sequence[_Found], known: Mapping[str, EvalCase], dropped
 def _clustered(
     unique: Sequence[_Found], traffic: Sequence[str], policy: MiningConfig, dropped: Counter[str]
 ) -> tuple[list[EvalCase], list[Cluster]]:
+    unique = sorted(unique, key=lambda found: found.row.inference_id)  # proposals of last time change no cluster
     clustering = cluster_texts([question(found.row.messages) for found in unique])
     shares = clustering.shares(traffic)
     ranked = sorted(zip(clustering.clusters, shares, strict=True), key=lambda pair: (-pair[1], pair[0].name))
