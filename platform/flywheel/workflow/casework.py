@@ -131,10 +131,9 @@ def freeze_suite(lake: Lake, config: FlywheelConfig, suite: str) -> str:
     Raises:
         UsageError: it has no active case.
     """
-    cases = [] if "@" in suite else suites.load_cases(lake, config.flow, [suite])
     return freeze(
         lake,
-        cases,
+        suites.load_cases(lake, config.flow, [suite]),
         flow=config.flow,
         suite=suite,
         code_version=flywheel.__version__,

@@ -44,7 +44,9 @@ def test_a_whole_cluster_is_approved_and_each_change_is_a_version_with_its_revie
     store_cases(lake, "triage", proposed)
     choice = Choice(cluster="parcel", status="proposed")
     done = change_cases(lake, "triage", choice, lambda case: approved(case, reviewer="ann", edit=WRITTEN))
-    assert [(case.version, case.status, case.reviewer, case.settled) for case in done] == [(2, "active", "ann", True)] * 3
+    assert [(case.version, case.status, case.reviewer, case.settled) for case in done] == [
+        (2, "active", "ann", True)
+    ] * 3
     assert [case.case_id for case in load_cases(lake, "triage", ["failures"])] == [case.case_id for case in done]
     one = Choice(ids=["000000000001"])
     move = CaseEdit(suite="golden", messages=[Message(role="user", content="where is it?")])
@@ -173,7 +175,9 @@ def test_saturated_is_what_the_last_models_all_passed(make_case, marked):
     found = saturated(cases, results, MODELS, least=5, kept={"guard"})
     # 1 failed once, 3 failed with the fifth model from the end, 4 was asked of three models only
     assert [case.case_id for case in found] == [cases[0].case_id, cases[2].case_id]
-    assert saturated([case.model_copy(update={"version": 2}) for case in cases], results, MODELS, least=5, kept=()) == []
+    assert (
+        saturated([case.model_copy(update={"version": 2}) for case in cases], results, MODELS, least=5, kept=()) == []
+    )
 
 
 def test_regression_holds_what_models_that_were_live_passed_and_changes_little(make_case, marked):

@@ -105,6 +105,8 @@ class Task:
             return ""
         if isinstance(template, str) and template in document:
             return str(document[template])
+        if field != "description" and str(template).isidentifier():  # a column's name, and no text to be asked
+            raise RefusedError(field, f"the document has no column '{template}'")
         try:
             return self._environment.from_string(str(template)).render(**document)
         except TemplateError as error:
