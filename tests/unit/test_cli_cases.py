@@ -83,12 +83,13 @@ def test_what_was_typed_in_the_editor_is_never_lost(run, mined, lake, monkeypatc
     with pytest.raises(UsageError, match=r"no \$EDITOR"):
         run("cases", "edit", first)
     monkeypatch.setenv("EDITOR", "sed -i s/contains/guess/")
-    with pytest.raises(UsageError, match="what you wrote is in it") as refused:
+    with pytest.raises(UsageError, match="What you wrote is kept") as refused:
         run("cases", "edit", first)
     kept = next((tmp_path / ".flywheel" / "run").glob("case-*.yaml"))
     assert str(kept) in str(refused.value)
     kept.write_text(kept.read_text().replace("guess", "exact").replace("expected: []", "expected: Friday"))
     run("cases", "edit", first, "--file", str(kept))
+    assert not kept.exists()
     case = next(case for case in stored_cases(lake, "triage") if case.case_id == first)
     assert (case.check.kind, case.check.expected, case.status, case.version) == ("exact", "Friday", "proposed", 2)
     monkeypatch.setenv("EDITOR", "true")

@@ -115,11 +115,11 @@ def read_edit(path: Path) -> CaseEdit:
         raise UsageError(f"{path}, field '{'.'.join(map(str, first['loc']))}': {first['msg']}") from error
 
 
-def edit_in_editor(case: EvalCase, folder: Path) -> CaseEdit:
-    """Open the case in ``$VISUAL`` or ``$EDITOR``; the changes. What was typed stays in the file until it is right.
+def edit_in_editor(case: EvalCase, path: Path) -> CaseEdit:
+    """Open the case in ``$VISUAL`` or ``$EDITOR``; the changes. What was typed stays in the file.
 
     Raises:
-        UsageError: there is no editor, it failed, or what it left is no case; names the file to go on with.
+        UsageError: there is no editor, it failed, or what it left is no case.
     """
     import yaml
 
@@ -128,20 +128,15 @@ def edit_in_editor(case: EvalCase, folder: Path) -> CaseEdit:
         raise UsageError("there is no $EDITOR; set it, or say what to change with options or --file")
     fields = case.model_dump(mode="json", include=set(CaseEdit.model_fields))
     fields["check"] = {name: value for name, value in fields["check"].items() if value is not None}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{case.case_id}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_HELP + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True), encoding="utf-8")
     try:
         done = subprocess.run([*shlex.split(editor), str(path)], check=False)
     except OSError as error:
         raise UsageError(f"the editor '{editor}' cannot be started ({error.strerror}); set $EDITOR") from error
-    again = f"; what you wrote is in it: correct it, then run `flywheel cases edit {case.case_id} --file {path}`"
     if done.returncode != 0:
-        raise UsageError(f"the editor ended with code {done.returncode}, nothing is changed{again}")
-    try:
-        change = read_edit(path)
-    except UsageError as error:
-        raise UsageError(f"{error}{again}") from error
+        raise UsageError(f"the editor ended with code {done.returncode}, so nothing is changed")
+    change = read_edit(path)
     same = {name for name in change.model_fields_set if getattr(change, name) == getattr(case, name)}
     return CaseEdit.model_validate(change.model_dump(exclude=same, exclude_unset=True))
 

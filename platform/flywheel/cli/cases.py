@@ -157,13 +157,23 @@ def edit(
     lake = open_lake(settings)
     (found,) = choose(stored_cases(lake, settings.flow), Choice(ids=[case]))
     change = _edit(check_kind, expected, to_suite, slice_)
-    if file is not None:
-        change = read_edit(file)
-    elif not change.model_fields_set:
-        change = edit_in_editor(found, settings.home_path() / "run")
-    name = reviewer or getpass.getuser()
-    choice = Choice(ids=[found.case_id])
-    _say("changed", change_cases(lake, settings.flow, choice, lambda one: edited(one, change, reviewer=name)), as_json)
+    draft = settings.home_path() / "run" / f"{found.case_id}.yaml"
+    typed = file is None and not change.model_fields_set
+    try:
+        if file is not None:
+            change = read_edit(file)
+        elif typed:
+            change = edit_in_editor(found, draft)
+        name = reviewer or getpass.getuser()
+        choice = Choice(ids=[found.case_id])
+        changed = change_cases(lake, settings.flow, choice, lambda one: edited(one, change, reviewer=name))
+    except UsageError as error:
+        if not (typed and draft.exists()):
+            raise
+        again = f"flywheel cases edit {found.case_id} --file {draft}"
+        raise UsageError(f"{error}. What you wrote is kept: correct {draft}, then run `{again}`") from error
+    draft.unlink(missing_ok=True)  # it holds somebody's words, and the lake has them now
+    _say("changed", changed, as_json)
 
 
 @cases.command("retire")

@@ -72,11 +72,10 @@ def failures_suite(
         if row is None or inference_id not in evaluation_side:
             continue
         label = reviewed.get(inference_id)
-        expected = _expected(label, row) if label else text
-        if expected is not None:
-            cases.append(
-                _case(row, expected, "failures", "failure", reviewer=label.annotator if label else None, slicer=slicer)
-            )
+        known = _expected(label, row) if label else None
+        reviewer = label.annotator if label and known is not None else None
+        expected = text if known is None else known
+        cases.append(_case(row, expected, "failures", "failure", reviewer=reviewer, slicer=slicer))
     return cases
 
 
@@ -151,14 +150,14 @@ def retired(stored: Iterable[EvalCase], current: Iterable[EvalCase], suite: str)
     return [_withdrawn(case) for case in gone]
 
 
-def unusable(stored: Iterable[EvalCase], usable: Collection[str]) -> list[EvalCase]:
+def unusable(stored: Iterable[EvalCase], denied: Collection[str]) -> list[EvalCase]:
     """Stored cases made from traffic that may no longer be judged with, marked as retired.
 
     Args:
         stored: cases of any suite, those included that a person settled.
-        usable: ids of the inferences that are there, consented, and what the case says of them.
+        denied: ids of inferences without consent, or of which no longer holds what the case says.
     """
-    gone = (case for case in stored if case.inference_id is not None and case.inference_id not in usable)
+    gone = (case for case in stored if case.inference_id in denied)
     return [_withdrawn(case) for case in gone if case.status != "retired"]
 
 
@@ -182,9 +181,10 @@ def _from_labels(
 
 
 def _expected(label: Label, row: Inference) -> str | None:
+    """The right answer by this label; None where it says none (a rejection, a rating, a comparison)."""
     if label.kind == "correct":
         return label.correction
-    return served(row)
+    return served(row) if label.kind == "accept" else None
 
 
 def _case(

@@ -85,10 +85,12 @@ def mine(
     candidates: list[_Found] = []
     for row in failures:
         there = known.get(case_id(row, SUITE))
-        if there is not None and (there.settled or there.status == "retired") and row.inference_id not in made:
+        if there is not None and there.settled and row.inference_id not in made:
             dropped["settled"] += 1
         elif question(row.messages).strip():
-            candidates.append(_Found(row, signs[row.inference_id], made.get(row.inference_id) or there))
+            # One that was retired for want of consent is proposed anew: that is there again.
+            case = there if there is not None and there.status != "retired" else None
+            candidates.append(_Found(row, signs[row.inference_id], made.get(row.inference_id) or case))
         else:
             dropped["no_question"] += 1
     candidates.sort(key=lambda found: (found.case is None, *found.order))

@@ -9,7 +9,7 @@ from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.quality.build import build
 from flywheel.quality.rows import Exclusions
-from flywheel.records import Check, EvalCase, EvalResult, Message
+from flywheel.records import Check, Consent, EvalCase, EvalResult, Message, utcnow
 from flywheel.telemetry import Silent
 from flywheel.workflow.casework import (
     add_suite,
@@ -36,10 +36,10 @@ def questions(flow, count=20, **fields):
     return rows
 
 
-def split_now(flow):
+def split_now(flow, done=None):
     turn = open_turn(flow.lake.store, flow.config)
     tables = ("inferences", "feedback", "consents", "labels", "eval_cases")
-    done = {"snapshot": {"tables": {table: flow.lake.version(table) for table in tables}}}
+    done = done or {"snapshot": {"tables": {table: flow.lake.version(table) for table in tables}}}
     context = Context(flow.lake, flow.config, Keyring(flow.config.home_path()), turn, flow.config.home_path())
     return turn, split(context, done, Silent()), done
 
@@ -77,6 +77,20 @@ def test_a_turn_retires_proposals_without_consent_and_keeps_the_others(flow):
     split_now(flow)
     after = {case.case_id: case.status for case in stored_cases(flow.lake, "triage")}
     assert after == {case.case_id: "retired" if case is before[0] else "proposed" for case in before}
+    flow.append("consents", [Consent(subject=gone.subject, purpose="evaluation", ts=utcnow(), state="granted")])
+    mine_cases(flow.lake, flow.config)
+    assert {case.status for case in stored_cases(flow.lake, "triage")} == {"proposed"}
+
+
+def test_a_turn_that_goes_on_leaves_alone_what_was_mined_from_later_traffic(flow):
+    flow = flow(**{"quality.failure_eval_share": 0.99})
+    flow.react(questions(flow, 3), value=-1)
+    _, _, done = split_now(flow)
+    flow.react(questions(flow, 20), value=-1)
+    mine_cases(flow.lake, flow.config)
+    before = stored_cases(flow.lake, "triage")
+    split_now(flow, done)
+    assert stored_cases(flow.lake, "triage") == before
 
 
 @pytest.mark.parametrize("status", ["proposed", "active", "retired"])

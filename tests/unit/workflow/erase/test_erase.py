@@ -26,8 +26,10 @@ from flywheel.rollout import routing
 from flywheel.telemetry import Silent
 from flywheel.workflow import erase, judge, learn, prepare
 from flywheel.workflow.erase import forget, look
+from flywheel.workflow.erase_turns import erase_work
 from flywheel.workflow.lease import only_one
 from flywheel.workflow.steps import open_turn
+from flywheel.workflow.trace import Trace
 from flywheel.workflow.turn import step_key
 
 TABLES = ("inferences", "feedback", "consents", "labels", "signals", "shadow_pairs", "examples", "eval_cases",
@@ -471,3 +473,14 @@ def test_every_store_tells_how_it_is_going(world):
     assert told[told.index("inferences") + 1] == "6 removed"
     assert told[-2:][0] == "files"
     assert "files deleted" in told[-1]
+
+
+def test_the_draft_of_an_erased_case_goes_and_another_stays(tmp_path):
+    none = frozenset()
+    found = Trace("s", utcnow(), none, none, none, none, frozenset({"case-1"}), frozenset({"case-1"}), none, none)
+    (tmp_path / "run").mkdir()
+    for name in ("case-1", "case-2"):
+        (tmp_path / "run" / f"{name}.yaml").write_text("messages: []")
+    assert erase_work(tmp_path, found, dry=True) == 1
+    assert erase_work(tmp_path, found) == 1
+    assert [path.stem for path in (tmp_path / "run").iterdir()] == ["case-2"]
