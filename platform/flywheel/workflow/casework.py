@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import flywheel
 from flywheel.capture.consent import consented_ids
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import UsageError
 from flywheel.evaluation import cases as suites
-from flywheel.evaluation import lifecycle, mining, regression
+from flywheel.evaluation import lifecycle, mining, regression, safety
 from flywheel.evaluation.failing import signs_of_failure, split_failures
 from flywheel.evaluation.frozen import freeze, frozen_suites
-from flywheel.evaluation.safety import safety_suite
 from flywheel.evaluation.slices import question, served
 from flywheel.lake.tables import Lake
 from flywheel.records import Consent, EvalCase, EvalResult, Feedback, Inference, Judgement, utcnow
@@ -24,6 +23,9 @@ from flywheel.rollout import routing
 from flywheel.telemetry import Progress, Silent
 from flywheel.text.hashing import unit_interval
 from flywheel.workflow.sides import decided_sides
+
+MADE: Final = (safety.SUITE, regression.SUITE)
+"""Suites that Flywheel makes (``add_suite``)."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,11 @@ def add_suite(lake: Lake, config: FlywheelConfig, name: str) -> int:
     Raises:
         UsageError: there is no such suite.
     """
+    if name not in MADE:
+        raise UsageError(f"'{name}' is no suite that comes with Flywheel; add {' or '.join(MADE)}")
     if name == regression.SUITE:
         return len(current_regression(lake, config))
-    if name != "safety":
-        raise UsageError(f"'{name}' is no suite that comes with Flywheel; add safety or regression")
-    made = safety_suite(config.flow)
+    made = safety.safety_suite(config.flow)
     active = [case for case in suites.load_cases(lake, config.flow, [name]) if case.origin == "safety"]
     suites.store_cases(lake, config.flow, [*made, *suites.retired(active, made, name)])
     return len(made)
