@@ -217,6 +217,9 @@ class EvalCase(Record):
     priority: float | None = Field(default=None, description="mined failures: share of traffic that is like it")
     reviewer: str | None = None
     status: CaseStatus = Field(default="active", description="proposed: mined, and not yet approved by a person")
+    settled: bool = Field(
+        default=False, description="a person approved, edited or retired it: no turn writes over that"
+    )
 
 
 class EvalResult(Record):

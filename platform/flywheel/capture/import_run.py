@@ -51,6 +51,8 @@ class Import(NamedTuple, Generic[T]):
     reader: Callable[[], Reader[T]]
     store: Callable[[Sequence[T]], Sequence[Counter[str]]]
     """Stores rows that are not there yet; what became of each row, under the names of ``Counts``."""
+    limit: int | None = None
+    """Lines to take in all; None: every one."""
 
 
 def run(job: Import[T], *, strict: bool, rejects: Path | None, home: Path, progress: Progress) -> ImportReport:
@@ -83,6 +85,8 @@ def _check(job: Import[T], progress: Progress) -> None:
     for file in job.files:
         reader = job.reader()
         for line in read_lines(file.name, file.chunks()):
+            if number == job.limit:
+                return
             try:
                 _row(reader, line)
             except RefusedError as error:
@@ -121,6 +125,8 @@ class _Tally(Generic[T]):
         reader, counts = self._job.reader(), Counter[str]()
         self._counts.append(counts)
         for line in read_lines(file.name, self._hashed(file.chunks())):
+            if self.lines == self._job.limit:
+                break
             self._count(counts)
             try:
                 row = _row(reader, line)

@@ -27,7 +27,8 @@ from flywheel.capture.known import key_of
 from flywheel.capture.leaks import scan
 from flywheel.capture.privatise import Link, Privatiser
 from flywheel.capture.readers import InteractionReader, Reading
-from flywheel.capture.sources import find
+from flywheel.capture.readers.lm_eval import Task, TaskReader
+from flywheel.capture.sources import LocalFile, find
 from flywheel.capture.statements import read_statements
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError
@@ -107,12 +108,15 @@ def import_cases(
     config: FlywheelConfig,
     place: str | Path,
     *,
+    limit: int | None = None,
     strict: bool = False,
     rejects: Path | None = None,
     validate: Callable[[Check], None] | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
     """Import evaluation cases, one ``ImportedCase`` a line; arguments as for ``import_interactions``.
+
+    ``limit`` is the number of lines to take at the most.
 
     The texts are stored as written: a check must say what the prompt says, and cases are the team's own. Those
     in which personal data is found are counted, and with ``strict`` refused. ``validate`` raises ``UsageError`` for a
@@ -121,11 +125,51 @@ def import_cases(
     Raises:
         UsageError: there is nothing to read. InputError: with ``strict``, names file, line and field.
     """
-    progress = progress or Silent()
-    progress.start("import", str(place))
     files = find(place, config.lake.storage_options)
     store = partial(_store_cases, Appender(lake, StoredCases(lake)), config)
-    job = Import(str(place), files, lambda: CaseReader(config.privacy if strict else None, validate), store)
+    job = Import(str(place), files, lambda: CaseReader(config.privacy if strict else None, validate), store, limit)
+    return _imported(job, config, strict=strict, rejects=rejects, progress=progress)
+
+
+def import_task(
+    lake: Lake,
+    config: FlywheelConfig,
+    path: Path,
+    *,
+    suite: str | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    rejects: Path | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import the documents of an lm-eval task as evaluation cases; see ``readers.lm_eval`` for what can be read.
+
+    Args:
+        lake: where they go.
+        config: the flow.
+        path: the task's YAML file.
+        suite: default: the task's name.
+        limit: documents at the most, from the first on.
+        strict: store nothing if a document is bad.
+        rejects: file of the bad documents.
+        progress: is told of documents.
+
+    Raises:
+        UsageError: the task asks for what is not supported. InputError: with ``strict``, names file, line and field.
+    """
+    task = Task(path)
+    name = suite or task.name
+    files = [LocalFile(task.data_file())]
+    store = partial(_store_cases, Appender(lake, StoredCases(lake)), config)
+    job = Import(str(path), files, lambda: TaskReader(task, suite=name), store, limit)
+    return _imported(job, config, strict=strict, rejects=rejects, progress=progress)
+
+
+def _imported(
+    job: Import[ImportedCase], config: FlywheelConfig, *, strict: bool, rejects: Path | None, progress: Progress | None
+) -> ImportReport:
+    progress = progress or Silent()
+    progress.start("import", job.source)
     report = run(job, strict=strict, rejects=rejects, home=config.home_path(), progress=progress)
     progress.finish(report.summary())
     return report

@@ -208,6 +208,24 @@ class TrainingConfig(Config):
         return self
 
 
+class MiningConfig(Config):
+    """How failures are proposed as cases (`flywheel cases mine`)."""
+
+    per_cluster: int = Field(default=5, ge=1, description="cases of one cluster of alike failures at the most")
+    max_proposed: int = Field(default=200, ge=1, description="proposals that wait for a person at the most")
+    traffic_sample: int = Field(default=2_000, ge=1, description="requests that say how frequent a cluster is")
+    saturated_after: int = Field(
+        default=5, ge=2, description="models in a row that pass a case which then tells nothing"
+    )
+
+
+class RegressionConfig(Config):
+    """The suite `regression`: what models that were live got right."""
+
+    models: int = Field(default=2, ge=1, description="live models, present or past, that passed a case")
+    max_cases: int = Field(default=300, ge=1, description="cases of the suite at the most, drawn by hash")
+
+
 class EvaluationConfig(Config):
     """What is measured, and how."""
 
@@ -227,6 +245,8 @@ class EvaluationConfig(Config):
         default=False,
         description="with allow_code: run it without a sandbox, with this user's files and network",
     )
+    mining: MiningConfig = Field(default_factory=MiningConfig)
+    regression: RegressionConfig = Field(default_factory=RegressionConfig)
 
 
 class GatePolicy(Config):

@@ -4,7 +4,7 @@
 ``starter``   from the curated labels of split ``gate``: never part of the random sample
 ``failures``  from corrected failures on the evaluation side: selected by the live model's own errors, so it
               is reported as fixed and newly broken and never decides
-Imported suites bear the names their files gave them.
+Imported suites bear the names their files gave them; ``golden@1a2b3c4d5e6f`` is a suite as it was frozen.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
-from flywheel.errors import BusyError
+from flywheel.errors import BusyError, UsageError
 from flywheel.evaluation.checks import check_for
+from flywheel.evaluation.frozen import frozen_cases, is_frozen
+from flywheel.evaluation.slices import served, slices_of
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
 from flywheel.records import EvalCase, Feedback, Inference, Label
@@ -78,11 +80,10 @@ def failures_suite(
         if row is None or inference_id not in evaluation_side or inference_id in disputed:
             continue
         label = reviewed.get(inference_id)
-        expected = text if label is None or label.kind == "reject" else _expected(label, row)
-        if expected is not None:
-            cases.append(
-                _case(row, expected, "failures", "failure", reviewer=label.annotator if label else None, slicer=slicer)
-            )
+        known = _expected(label, row) if label else None
+        reviewer = label.annotator if label and known is not None else None
+        expected = text if known is None else known
+        cases.append(_case(row, expected, "failures", "failure", reviewer=reviewer, slicer=slicer))
     return cases
 
 
@@ -98,8 +99,15 @@ def slice_of(_row: Inference, expected: str) -> str | None:
     return text if isinstance(value, str) and 0 < len(text) <= _SLICE_LENGTH and "\n" not in text else None
 
 
+def case_id(row: Inference, suite: str) -> str:
+    """Identity of the case that a suite makes of a captured request."""
+    return content_id("case", row.flow, suite, row.inference_id)
+
+
 def store_cases(lake: Lake, flow: str, cases: Sequence[EvalCase]) -> int:
     """Append what is new; a case whose messages, check or status changed gets the next version.
+
+    What a person settled is written over by another person only, or retired when it may no longer be used.
 
     Returns:
         Rows appended; 0 when all are there already.
@@ -118,17 +126,47 @@ def store_cases(lake: Lake, flow: str, cases: Sequence[EvalCase]) -> int:
 
 
 def load_cases(lake: Lake, flow: str, suites: Collection[str] | None = None) -> list[EvalCase]:
-    """The latest version of each active case of these suites (none: all), by suite and id."""
-    latest = _latest(lake.records("eval_cases", EvalCase, flow=flow)).values()
-    active = [case for case in latest if case.status == "active" and (suites is None or case.suite in suites)]
+    """The latest version of each active case of these suites (none: all), by suite and id.
+
+    A frozen suite (``golden@1a2b3c4d5e6f``) gives the versions it names, under its whole name. Cases whose people no
+    longer consent are missing from it.
+
+    Raises:
+        NotFoundInLakeError: no such suite was frozen.
+        UsageError: two of these suites hold the same version of a case.
+    """
+    rows = lake.records("eval_cases", EvalCase, flow=flow)
+    latest = _latest(rows)
+    active = [case for case in latest.values() if case.status == "active" and (suites is None or case.suite in suites)]
+    for name in filter(is_frozen, suites or ()):
+        active += frozen_cases(lake, flow, name, rows, latest)
+    if len({(case.case_id, case.version) for case in active}) != len(active):
+        raise UsageError("a frozen suite holds cases of another one named beside it; use them one after the other")
     return sorted(active, key=lambda case: (case.suite, case.case_id))
 
 
+def stored_cases(lake: Lake, flow: str) -> list[EvalCase]:
+    """The latest version of every case, whatever its status, by suite and id."""
+    latest = _latest(lake.records("eval_cases", EvalCase, flow=flow)).values()
+    return sorted(latest, key=lambda case: (case.suite, case.case_id))
+
+
 def retired(stored: Iterable[EvalCase], current: Iterable[EvalCase], suite: str) -> list[EvalCase]:
-    """Stored cases of a suite that no longer follow from labels or consent, marked as retired."""
+    """Stored cases of a suite that no longer follow from labels or failures, marked as retired."""
     wanted = {case.case_id for case in current}
-    gone = (case for case in stored if case.suite == suite and case.case_id not in wanted)
-    return [case.model_copy(update={"status": "retired"}) for case in gone]
+    gone = (case for case in stored if case.suite == suite and not case.settled and case.case_id not in wanted)
+    return [_withdrawn(case) for case in gone]
+
+
+def unusable(stored: Iterable[EvalCase], denied: Collection[str]) -> list[EvalCase]:
+    """Stored cases made from traffic that may no longer be judged with, marked as retired.
+
+    Args:
+        stored: cases of any suite, those included that a person settled.
+        denied: ids of inferences without consent, or of which no longer holds what the case says.
+    """
+    gone = (case for case in stored if case.inference_id in denied)
+    return [_withdrawn(case) for case in gone if case.status != "retired"]
 
 
 def _from_labels(
@@ -152,8 +190,9 @@ def _from_labels(
 
 
 def _expected(label: Label, row: Inference) -> str | None:
-    served = row.choices[row.choice_served] if 0 <= row.choice_served < len(row.choices) else None
-    return None if served is None else expected_answer(label, served)
+    """The right answer by this label; None where it says none (a rejection, a rating, a comparison)."""
+    answer = served(row)
+    return None if answer is None else expected_answer(label, answer)
 
 
 def _case(
@@ -166,17 +205,24 @@ def _case(
     slicer: Slicer | None,
 ) -> EvalCase:
     return EvalCase(
-        case_id=content_id("case", row.flow, suite, row.inference_id),
+        case_id=case_id(row, suite),
         flow=row.flow,
         suite=suite,
         messages=row.messages,
         check=check_for(expected),
         origin=origin,
         inference_id=row.inference_id,
+        session_id=row.session_id,
         subject=row.subject,
         slice=(slicer or slice_of)(row, expected),
+        slices=slices_of(row),
         reviewer=reviewer,
     )
+
+
+def _withdrawn(case: EvalCase) -> EvalCase:
+    """Retired by what it was made from, not by a person: when that is there again, the case can return."""
+    return case.model_copy(update={"status": "retired", "settled": False})
 
 
 def _latest(cases: Iterable[EvalCase]) -> dict[str, EvalCase]:
@@ -184,8 +230,12 @@ def _latest(cases: Iterable[EvalCase]) -> dict[str, EvalCase]:
 
 
 def _versioned(case: EvalCase, stored: EvalCase | None) -> EvalCase | None:
-    """The row to append for ``case``: None when the stored one says the same."""
+    """The row to append for ``case``: None when the stored one says the same, or a person settled it."""
     if stored is None:
         return case
-    same = case.model_copy(update={"version": stored.version, "reviewer": stored.reviewer}) == stored
-    return None if same else case.model_copy(update={"version": stored.version + 1})
+    if stored.settled and not case.settled and case.status != "retired":
+        return None
+    same = {"version": stored.version, "reviewer": stored.reviewer}
+    if case.status == stored.status == "active":  # these order proposals; answers to an active case stay comparable
+        same |= {"cluster": stored.cluster, "priority": stored.priority}
+    return None if case.model_copy(update=same) == stored else case.model_copy(update={"version": stored.version + 1})

@@ -16,6 +16,7 @@ from flywheel.lake.tables import Lake
 from flywheel.records import Consent, utcnow
 from flywheel.review.labels import latest_per_inference, read_labels
 from flywheel.rollout import routing
+from flywheel.workflow.casework import MADE
 from flywheel.workflow.judged import explicit
 
 RATED_GOAL, RATED_IDEAL = 500, 1_000
@@ -123,4 +124,6 @@ def _active_cases(table: pa.Table) -> dict[str, int]:
 
 
 def _cases(suite: str) -> str:
+    if suite in MADE:
+        return f"flywheel cases add {suite}"
     return f'flywheel cases import FILE.jsonl, each line with "suite": "{suite}"'

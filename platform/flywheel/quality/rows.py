@@ -62,7 +62,9 @@ class Exclusions(Record):
 
     subjects: dict[str, str] = Field(default_factory=dict, description="subject -> reason, e.g. label_gate")
     inference_ids: dict[str, str] = Field(default_factory=dict, description="inference id -> reason")
-    texts: list[str] = Field(default_factory=list, description="prompts of evaluation cases and labels")
+    texts: list[str] = Field(
+        default_factory=list, description="of evaluation cases and labels, by `conversation_texts`"
+    )
 
     def reason(self, inference_id: str, subject: str) -> str | None:
         """Why this row is held out, or None. A subject's reason wins over a row's."""

@@ -69,7 +69,7 @@ def erase_markers(store: ObjectStore, trace: Trace, *, dry: bool = False) -> int
 
 
 def erase_work(home: Path, trace: Trace, *, dry: bool = False) -> int:
-    """Remove the person from the working folders of this machine's turns; returns how many rows went.
+    """Remove the person from the working folders of this machine's turns, and drafts of cases; how many rows went.
 
     The encoded examples of a training that did not end go as a whole: nobody can tell whose they are.
     """
@@ -82,7 +82,11 @@ def erase_work(home: Path, trace: Trace, *, dry: bool = False) -> int:
             for path in files:
                 _strip_file(path, without, dry=False)
         removed += found
-    return removed
+    drafts = [path for path in (home / "run").glob("case-*.yaml") if path.stem in trace.cases]
+    for path in drafts:
+        if not dry:
+            path.unlink(missing_ok=True)
+    return removed + len(drafts)
 
 
 def end_turns(store: ObjectStore) -> list[str]:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flywheel.capture.consent import consented_ids
+from flywheel.evaluation.failing import says_wrong
 from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.quality.candidates import LATEST_COUNTS, aggregate, explicit_score, opinions
 from flywheel.records import Consent, Feedback
-from flywheel.workflow.prepare import says_wrong
 
 SAID = ("feedback_id", "inference_id", "flow", "ts", "ingest_ts", "subject", "kind", "value", "text", "source")
 ASKED = (

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 from flywheel.capture.service import flush
 from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
 from flywheel.evaluation import cases as suites
 from flywheel.evaluation.contamination import case_texts
+from flywheel.evaluation.failing import signs_of_failure, split_failures
 from flywheel.lake.tables import Lake
 from flywheel.quality.rows import TUNE, Exclusions
-from flywheel.records import EvalCase, Feedback, Inference, Label, utcnow
+from flywheel.records import EvalCase, Feedback, Inference, Judgement, Label, Record, utcnow
 from flywheel.registry.versions import untainted
 from flywheel.review.labels import read_labels, read_splits
-from flywheel.review.splits import Failure, failure_split, label_split, sides
+from flywheel.review.splits import label_split, sides
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Routing
 from flywheel.telemetry import Progress
+from flywheel.text.overlap import conversation_texts
+from flywheel.workflow.casework import current_regression
 from flywheel.workflow.context import Context
-from flywheel.workflow.steps import Artifact, TurnHandle, turn_ids
+from flywheel.workflow.sides import decided_sides
+from flywheel.workflow.steps import Artifact
 
-TABLES = ("inferences", "feedback", "consents", "labels", "eval_cases")
+TABLES = ("inferences", "feedback", "consents", "labels", "eval_cases", "judgements")
+R = TypeVar("R", bound=Record)
 
 
 def check_ready(lake: Lake, config: FlywheelConfig) -> Routing:
@@ -59,21 +64,21 @@ def snapshot(context: Context, _done: dict[str, Artifact], _progress: Progress) 
 def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Failures 30/70 and labels by subject, before anything reads them; the suites that follow from them."""
     config, lake = context.config, context.lake
-    tables = done["snapshot"]["tables"]
-    inferences = [
-        row
-        for row in lake.records("inferences", Inference, flow=config.flow, at=tables["inferences"])
-        if row.traffic_kind != "shadow"
-    ]
-    feedback = (
-        []
-        if tables["feedback"] is None
-        else lake.records("feedback", Feedback, flow=config.flow, at=tables["feedback"])
-    )
+
+    def rows(table: str, model: type[R]) -> list[R]:
+        version = done["snapshot"]["tables"].get(table)
+        return [] if version is None else lake.records(table, model, flow=config.flow, at=version)
+
+    inferences = [row for row in rows("inferences", Inference) if row.traffic_kind != "shadow"]
+    feedback = rows("feedback", Feedback)
     progress.update(0, None, "splitting failures")
-    failures = find_failures(inferences, feedback)
-    halves = failure_split(
-        failures, share=config.quality.failure_eval_share, seed=config.seed, decided=_decided_earlier(context)
+    stored = suites.stored_cases(lake, config.flow)
+    failures, halves = split_failures(
+        inferences,
+        signs_of_failure(inferences, feedback, rows("judgements", Judgement)),
+        share=config.quality.failure_eval_share,
+        seed=config.seed,
+        decided=decided_sides(lake, config.flow, stored, before=context.turn.turn_id),
     )
     allowed = context.consented(inferences, "evaluation")
     by_id = {row.inference_id: row for row in inferences if row.inference_id in allowed}
@@ -83,10 +88,17 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         "starter": suites.starter_suite(labels, by_id),
         "failures": suites.failures_suite(feedback, by_id, evaluation_side=halves.evaluation, labels=labels),
     }
-    stored = suites.load_cases(lake, config.flow)
-    current = [case for suite in made.values() for case in suite]
-    gone = [case for name, suite in made.items() for case in suites.retired(_of_own(stored), suite, name)]
-    suites.store_cases(lake, config.flow, [*current, *gone])
+    seen = {row.inference_id for row in inferences}  # a case may have been mined from what came later
+    active = [case for case in stored if case.status == "active"]
+    proposed = [case for case in stored if case.status == "proposed"]
+    current = [
+        *(case for suite in made.values() for case in suite),
+        *(case for name, suite in made.items() for case in suites.retired(_of_own(active), suite, name)),
+        *suites.unusable(active, seen - by_id.keys()),
+        *suites.unusable(proposed, seen - (by_id.keys() & halves.evaluation)),
+    ]
+    suites.store_cases(lake, config.flow, list({case.case_id: case for case in current}.values()))
+    made["regression"] = current_regression(lake, config)
     excluded = exclusions(context, inferences, labels, halves.evaluation)
     return {
         "failures": len(failures),
@@ -97,32 +109,14 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
     }
 
 
-def find_failures(inferences: list[Inference], feedback: list[Feedback]) -> list[Failure]:
-    """Answers that somebody disliked, rated 1 or 2, or corrected to something else; grouped by what was answered."""
-    rows = {row.inference_id: row for row in inferences}
-    found: dict[str, Failure] = {}
-    for event in feedback:
-        row = rows.get(event.inference_id)
-        if row is None or not row.choices or not says_wrong(event, row.choices[row.choice_served]):
-            continue
-        cluster = suites.slice_of(row, row.choices[row.choice_served]) or "other"
-        found[row.inference_id] = Failure(inference_id=row.inference_id, subject=row.subject, cluster=cluster)
-    return [found[inference_id] for inference_id in sorted(found)]
-
-
-def says_wrong(event: Feedback, answer: str) -> bool:
-    """Whether somebody said that ``answer`` was wrong: disliked it, rated it 1 or 2, or corrected it to another."""
-    if event.kind == "thumbs":
-        return (event.value or 0) < 0
-    if event.kind == "rating":
-        return event.value is not None and event.value <= 2
-    return event.kind == "correction" and (event.text or "").strip() != answer.strip()
-
-
 def exclusions(
     context: Context, inferences: list[Inference], labels: list[Label], evaluation_side: frozenset[str]
 ) -> Exclusions:
-    """What training may not see: labelled subjects, failures kept for evaluation, texts of cases and labels."""
+    """What training may not see: labelled subjects, failures kept for evaluation, cases and judged answers.
+
+    Cases count whatever their status, and with every version they had: a suite that was frozen earlier may name it.
+    They exclude what is near to them, and the sessions that they come from.
+    """
     config, decided = context.config, read_splits(context.lake, context.config.flow)
     subjects: dict[str, str] = {}
     for subject in sorted({row.subject for row in inferences}):
@@ -130,23 +124,20 @@ def exclusions(
         if chosen is not None and labels:
             subjects[subject] = TUNE if chosen == "tune" else f"label_{chosen}"
     judged = {label.inference_id for label in labels if label.split != "tune"}
-    texts = {text for case in suites.load_cases(context.lake, config.flow) for text in case_texts(case)}
-    texts |= {row.messages[-1].content for row in inferences if row.inference_id in judged and row.messages}
+    cases = context.lake.records("eval_cases", EvalCase, flow=config.flow)
+    texts = {text for case in cases for text in case_texts(case)}
+    judged_rows = (row for row in inferences if row.inference_id in judged)
+    texts |= {text for row in judged_rows for text in conversation_texts(row.messages)}
+    sessions = {case.session_id for case in cases if case.session_id is not None}
+    neighbours = sorted(row.inference_id for row in inferences if row.session_id in sessions)
     return Exclusions(
         subjects=subjects,
-        inference_ids=dict.fromkeys(sorted(evaluation_side), "failure_evaluation"),
+        inference_ids={
+            **dict.fromkeys(neighbours, "case_session"),
+            **dict.fromkeys(sorted(evaluation_side), "failure_evaluation"),
+        },
         texts=sorted(texts),
     )
-
-
-def _decided_earlier(context: Context) -> dict[str, Any]:
-    """Sides of subjects in earlier turns: nobody moves from training to evaluation."""
-    decided: dict[str, Any] = {}
-    for turn_id in turn_ids(context.lake.store, context.config.flow):
-        if turn_id < context.turn.turn_id:
-            earlier = TurnHandle(context.lake.store, context.config.flow, turn_id).read("02-split")
-            decided |= (earlier or {}).get("failure_sides", {})
-    return decided
 
 
 def _of_own(cases: list[EvalCase]) -> list[EvalCase]:

@@ -14,8 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flywheel.lake.schemas import partition_date, uuid7_time
+from flywheel.evaluation.contamination import case_texts
+from flywheel.lake.schemas import from_arrow, partition_date, uuid7_time
 from flywheel.lake.tables import Lake
+from flywheel.records import EvalCase, Message
+from flywheel.text.overlap import conversation_texts
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Trace:
     known_cases: frozenset[str]
     """All that are stored, of anybody."""
     texts: frozenset[str]
-    """What they asked, as other artifacts repeat it: the last message of each answer and case."""
+    """What they asked, as other artifacts repeat it: of each answer and case what is compared, and the last message."""
     slices: frozenset[str]
     """Groups that only their evaluation cases were reported under."""
 
@@ -84,7 +87,7 @@ def trace(lake: Lake, subject: str, until: datetime, *, answers: frozenset[str] 
     reacted = _ids(feedback, "inference_id") - answers
     about = own | _among("inference_id", answers)
     labels = _read(lake, "labels", ["label_id", "inference_id", "subject", "ts"], about)
-    cases = lake.read("eval_cases", columns=["case_id", "inference_id", "subject", "origin", "slice", "messages"])
+    cases = lake.read("eval_cases")
     doomed = _among("case_id", _cases(cases, subject, until, answers, reacted))
     gone, kept = cases.filter(doomed), cases.filter(~doomed)
     return Trace(
@@ -96,7 +99,8 @@ def trace(lake: Lake, subject: str, until: datetime, *, answers: frozenset[str] 
         examples=_examples(lake, subject, until, answers | reacted),
         cases=_ids(gone, "case_id"),
         known_cases=_ids(cases, "case_id"),
-        texts=_texts(gone) | _texts(_asked(lake, answers)),
+        texts=frozenset(text for case in from_arrow(gone, EvalCase) for text in case_texts(case))
+        | _texts(_asked(lake, answers)),
         slices=_ids(gone, "slice") - _ids(kept, "slice"),
     )
 
@@ -117,7 +121,7 @@ def _cases(
 
     def goes(row: dict[str, Any]) -> bool:
         source = row["inference_id"]
-        corrected = row["origin"] == "failure" and source in reacted
+        corrected = row["origin"] in {"failure", "regression"} and source in reacted
         return source in answers or corrected or (row["subject"] == subject and _before(source, until))
 
     columns = cases.select(["case_id", "inference_id", "subject", "origin"])
@@ -142,7 +146,8 @@ def _asked(lake: Lake, answers: Collection[str]) -> pa.Table:
 
 
 def _texts(rows: pa.Table) -> frozenset[str]:
-    return frozenset(messages[-1]["content"] for messages in rows["messages"].to_pylist() if messages)
+    said = [[Message.model_validate(one) for one in messages] for messages in rows["messages"].to_pylist() if messages]
+    return frozenset(text for messages in said for text in (messages[-1].content, *conversation_texts(messages)))
 
 
 def _before(inference_id: str | None, until: datetime) -> bool:

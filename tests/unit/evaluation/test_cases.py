@@ -144,3 +144,17 @@ def test_cases_that_no_longer_follow_are_retired_and_can_return(lake: Lake):
     assert [case.case_id for case in load_cases(lake, "triage")] == [both[0].case_id]
     assert store_cases(lake, "triage", both) == 1
     assert len(load_cases(lake, "triage")) == 2
+
+
+@pytest.mark.parametrize("kind", ["reject", "rate", "compare"])
+def test_a_label_that_knows_no_right_answer_makes_no_case_and_beats_no_correction(kind):
+    assert random_suite([label(1, kind, value=1)], ROWS) == []
+    (case,) = failures_suite([correction(1)], ROWS, evaluation_side={"i1"}, labels=[label(1, kind, value=1)])
+    assert (case.check.expected["intent"], case.reviewer) == ("refund", None)
+
+
+def test_cases_of_traffic_name_their_session_and_their_groups():
+    asked = row(1).model_copy(update={"session_id": "a", "tenant": "shop", "messages": [
+        Message(role="user", content="Wo ist mein Paket geblieben, das ich bestellt habe?")]})  # fmt: skip
+    (case,) = random_suite([label(1)], {"i1": asked})
+    assert (case.session_id, case.slices) == ("a", {"language": "de", "length": "short", "tenant": "shop"})

@@ -8,7 +8,8 @@ import pytest
 import flywheel.evaluation.run as run_module
 from flywheel.config import EvaluationConfig, FlywheelConfig
 from flywheel.errors import EngineError, UsageError
-from flywheel.evaluation.cases import store_cases
+from flywheel.evaluation.cases import load_cases, store_cases
+from flywheel.evaluation.frozen import freeze
 from flywheel.evaluation.run import evaluate
 from flywheel.inference.generate import Completion
 from flywheel.lake.tables import Lake
@@ -186,3 +187,14 @@ def test_a_refused_case_is_a_final_wrong_answer(filled):
     assert len(engine.asked) == 20  # a second run asks nothing, and one such case alone is no broken engine
     assert first.suites["random"].errors == again.suites["random"].errors == 1
     assert first.suites["random"].passed == again.suites["random"].passed == 14
+
+
+def test_a_frozen_suite_is_answered_by_what_was_answered_before_under_its_own_name(filled: Lake):
+    evaluate(filled, CONFIG, version="m1", suites=["random"], generate=Engine())
+    now = load_cases(filled, "triage", ["random"])
+    name = freeze(filled, now, flow="triage", suite="random", code_version="t")
+    store_cases(filled, "triage", [case(3, right=False)])
+    engine = Engine()
+    done = evaluate(filled, CONFIG, version="m1", suites=[name], generate=engine)
+    assert (engine.asked, done.reused, done.suites[name].passed) == ([], 20, 15)
+    assert {row.suite for row in done.results} == {name}

@@ -127,3 +127,12 @@ def test_the_configuration_decides_what_is_asked_for(config):
     assert items["random-sample labels that judge"].need == 30
     assert items["answers captured"].need == 500
     assert items["a live model"].next == "flywheel up"
+
+
+def test_suites_that_we_make_are_added_and_others_imported(config):
+    suites = ["golden", "safety", "regression"]
+    guards = config.evaluation.model_copy(update={"guard_suites": suites})
+    items = checklist(Counts(), config.model_copy(update={"evaluation": guards}))[-3:]
+    assert ["cases import" in items[0].next, *(item.next for item in items[1:])] == [
+        True, "flywheel cases add safety", "flywheel cases add regression",
+    ]  # fmt: skip

@@ -1,5 +1,7 @@
 from flywheel.quality.dedup import exact_duplicates, near_duplicates, near_evaluation
 from flywheel.quality.rows import TUNE
+from flywheel.records import Message
+from flywheel.text.overlap import conversation_texts
 
 LONG = "my washing machine is leaking water on the kitchen floor since yesterday evening"
 
@@ -43,3 +45,20 @@ def test_near_evaluation_text_is_excluded_directly_and_not_through_a_chain(candi
 
 def test_short_equal_texts_are_near(candidate):
     assert set(near_evaluation([candidate("a", "Hi!")], ["hi"])) == {"a"}
+
+
+def test_conversations_are_compared_as_a_whole_and_by_a_telling_last_message(candidate):
+    def talk(*texts):
+        roles = ("user", "assistant")
+        return [Message(role=roles[n % 2], content=text) for n, text in enumerate(texts)]
+
+    case = talk("hello", "how can I help?", LONG)
+    rows = {
+        "whole": talk("hello", "how can I help you?", LONG),
+        "last": talk("good evening to you all", "good evening, what can I do for you today, please?", LONG),
+        "single": talk(LONG),
+        "yes": talk("do you repair bicycles", "we do, shall I book a time?", "yes, please"),
+    }
+    texts = {*conversation_texts(case), *conversation_texts(talk("shall I cancel it", "sure?", "yes, please"))}
+    candidates = [candidate(name).model_copy(update={"messages": said}) for name, said in rows.items()]
+    assert set(near_evaluation(candidates, sorted(texts))) == {"whole", "last", "single"}

@@ -51,7 +51,7 @@ def _filler(user: str, n: int) -> str:
 def inference(user: str, n: int, **more) -> Inference:
     values = {
         "inference_id": str(uuid7()), "flow": "triage", "ts": utcnow(), "subject": user, "consent": BOTH,
-        "session_id": f"session of {user}", "model_version": "triage-v0001", "finish_reason": "stop",
+        "session_id": f"session {n} of {user}", "model_version": "triage-v0001", "finish_reason": "stop",
         "messages": [Message(role="user", content=f"{word(user)} asks {_filler(user, n)}")],
         "choices": [json.dumps({"intent": f"answer {n} to {word(user)}"})],
     }  # fmt: skip

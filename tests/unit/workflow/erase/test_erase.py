@@ -26,8 +26,10 @@ from flywheel.rollout import routing
 from flywheel.telemetry import Silent
 from flywheel.workflow import erase, judge, learn, prepare
 from flywheel.workflow.erase import forget, look
+from flywheel.workflow.erase_turns import erase_work
 from flywheel.workflow.lease import only_one
 from flywheel.workflow.steps import open_turn
+from flywheel.workflow.trace import Trace
 from flywheel.workflow.turn import step_key
 
 TABLES = ("inferences", "feedback", "consents", "labels", "signals", "shadow_pairs", "examples", "eval_cases",
@@ -96,7 +98,8 @@ def test_every_removed_row_is_counted_once(world):
         "outboxes": 2,
         "landing": 6 + 1 + 6 + 1 + 1 + 1 + 2,  # answers, pair, reactions, consent, one by Ben, one to Ben, two odd ones
         "quarantine": 1,
-        "turns": 1 + 1 + len(examples) + 1 + 2,  # side, text, ids that training left out (one of Ben's), groups
+        # side, text, the session of her case, ids that training left out (one of Ben's), groups
+        "turns": 1 + 1 + 1 + len(examples) + 1 + 2,
         "working copies": 7,  # her six answers, and Ben's that she corrected
         "drops": 6 - len(examples),
         "review notes": 2,
@@ -470,3 +473,14 @@ def test_every_store_tells_how_it_is_going(world):
     assert told[told.index("inferences") + 1] == "6 removed"
     assert told[-2:][0] == "files"
     assert "files deleted" in told[-1]
+
+
+def test_the_draft_of_an_erased_case_goes_and_another_stays(tmp_path):
+    none = frozenset()
+    found = Trace("s", utcnow(), none, none, none, none, frozenset({"case-1"}), frozenset({"case-1"}), none, none)
+    (tmp_path / "run").mkdir()
+    for name in ("case-1", "case-2"):
+        (tmp_path / "run" / f"{name}.yaml").write_text("messages: []")
+    assert erase_work(tmp_path, found, dry=True) == 1
+    assert erase_work(tmp_path, found) == 1
+    assert [path.stem for path in (tmp_path / "run").iterdir()] == ["case-2"]
