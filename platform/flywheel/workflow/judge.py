@@ -23,6 +23,7 @@ from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import read_up
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
+from flywheel.workflow.judges import calibration_labels, evidence
 from flywheel.workflow.steps import Artifact
 
 SHADOW_POLL_S = 1.0
@@ -162,6 +163,9 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         leaks=done["scan"]["leaks"],
         erased=tainted_lineage(context.lake, "model", _candidate(done).version),
         lineage=_lineage(context, done),
+        judge=evidence(
+            context.lake, context.config, candidate=_candidate(done).version, live=_live(done).version
+        ),
     )
 
 
@@ -205,6 +209,7 @@ def _lineage(context: Context, done: dict[str, Artifact]) -> Lineage:
             "reward": frozenset(rewarded),
             "sweep": frozenset(searched),
             "filter": frozenset(searched),
+            "judge": calibration_labels(lake, config),
         },
     )
 

@@ -1,0 +1,168 @@
+"""Judgements in the lake: each question is put to a judge once, each row is stored once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from flywheel.errors import BusyError, EngineError
+from flywheel.judging.judge import Judge, Notify, Opinion, Pair
+from flywheel.lake.tables import Lake
+from flywheel.records import Judgement, Purpose, utcnow
+
+TABLE: Final = "judgements"
+BLOCK: Final = 256
+"""Pairs between two commits: a killed run asks at most so many again."""
+_ATTEMPTS: Final = 20
+_SAME: Final = Opinion("tie", "tie")
+
+
+@dataclass
+class Judged:
+    """What became of some pairs. ``dropped``: reason -> pairs that the judge was not shown."""
+
+    rows: list[Judgement] = field(default_factory=list[Judgement])
+    asked: int = 0
+    reused: int = 0
+    failed: int = 0
+    dropped: Counter[str] = field(default_factory=Counter[str])
+
+
+def judge_pairs(
+    lake: Lake, flow: str, judge: Judge, pairs: Sequence[Pair], *, on_progress: Notify | None = None
+) -> Judged:
+    """Put pairs to a judge, store what it says, and give back the rows, also those that were there before.
+
+    The judge is not asked about a pair whose person does not agree (``no_consent:<purpose>``), one that it was asked
+    about before in whatever versions' names, and one of two equal answers, which is a tie. Questions that failed are
+    counted and not stored: the next run asks them again.
+
+    Raises:
+        EngineError: the judge answered nothing of a whole block.
+        BusyError: other runs of this judge won every commit.
+    """
+    done = Judged()
+    allowed: dict[str, Pair] = {}
+    for pair in pairs:
+        if missing := missing_purpose(pair, judge.needs):
+            done.dropped[f"no_consent:{missing}"] += 1
+        else:
+            allowed.setdefault(judgement_id(flow, judge.version, pair), pair)
+    stored = read_judgements(lake, flow, judge.version)
+    known = {_question(row.judgement_id): Opinion(row.forward, row.backward, row.error) for row in stored}
+    there = {row.judgement_id: row for row in stored}
+    done.rows = [there[key] for key in allowed if key in there]
+    done.reused = len(done.rows)
+    open_ = [(key, pair) for key, pair in allowed.items() if key not in there]
+    for start in range(0, len(open_), BLOCK):
+        _judge_block(lake, flow, judge, open_[start : start + BLOCK], known, done)
+        if on_progress:
+            on_progress(min(start + BLOCK, len(open_)), len(open_))
+    return done
+
+
+def read_judgements(lake: Lake, flow: str, judge: str) -> list[Judgement]:
+    """The rows of one version of a judge."""
+    return [row for row in lake.records(TABLE, Judgement, flow=flow) if row.judge == judge]
+
+
+def between(rows: Iterable[Judgement], left: str, right: str) -> list[Judgement]:
+    """Rows about two versions, turned so that ``left`` is the left one."""
+    found = []
+    for row in rows:
+        if (row.left_version, row.right_version) == (left, right):
+            found.append(row)
+        elif (row.left_version, row.right_version) == (right, left):
+            found.append(_mirrored(row))
+    return found
+
+
+def missing_purpose(pair: Pair, needs: Collection[Purpose]) -> Purpose | None:
+    """What the pair may not be used for, though the judge needs it."""
+    return next(iter(sorted(set(needs) - pair.purposes)), None)
+
+
+def judgement_id(flow: str, judge: str, pair: Pair) -> str:
+    """The question (judge, item, both answers), a dash, and in whose names it is asked."""
+    question = _digest(flow, judge, pair.item_id, pair.left, pair.right)
+    return f"{question[:24]}-{_digest(pair.left_version, pair.right_version)[:8]}"
+
+
+def _question(identity: str) -> str:
+    return identity.partition("-")[0]
+
+
+def _judge_block(
+    lake: Lake, flow: str, judge: Judge, block: Sequence[tuple[str, Pair]], known: dict[str, Opinion], done: Judged
+) -> None:
+    fresh = {_question(key): pair for key, pair in block if _question(key) not in known}
+    known |= {question: _SAME for question, pair in fresh.items() if pair.left == pair.right}
+    asked = {question: pair for question, pair in fresh.items() if question not in known}
+    opinions = dict(zip(asked, judge.compare(list(asked.values())), strict=True))
+    failed = {question for question, opinion in opinions.items() if opinion.failed}
+    if opinions and len(failed) == len(opinions):
+        raise EngineError(
+            f"the judge answered none of {len(opinions)} questions ({next(iter(opinions.values())).error}); look at its "
+            "log, then run this again: judgements so far are kept"
+        )
+    known |= {question: opinion for question, opinion in opinions.items() if not opinion.failed}
+    rows = [_row(flow, judge, key, pair, known[_question(key)]) for key, pair in block if _question(key) in known]
+    _append(lake, flow, judge.version, rows)
+    done.rows += rows
+    done.asked += len(asked) - len(failed)
+    done.reused += len(rows) - (len(asked) - len(failed))
+    done.failed += len(block) - len(rows)
+
+
+def _append(lake: Lake, flow: str, judge: str, rows: Sequence[Judgement]) -> None:
+    """Append exactly once: rows that another run of the same judge stored meanwhile are left out."""
+    app = f"{TABLE}/{flow}/{judge}"
+    for _ in range(_ATTEMPTS):
+        last = lake.last_committed(TABLE, app)
+        there = {row.judgement_id for row in read_judgements(lake, flow, judge)}
+        fresh = [row for row in rows if row.judgement_id not in there]
+        if not fresh or lake.append(TABLE, fresh, app=app, version=0 if last is None else last + 1):
+            return
+    raise BusyError("other runs of this judge are being stored; run this one again in a moment")
+
+
+def _row(flow: str, judge: Judge, key: str, pair: Pair, opinion: Opinion) -> Judgement:
+    return Judgement(
+        judgement_id=key,
+        flow=flow,
+        ts=utcnow(),
+        judge=judge.version,
+        item_id=pair.item_id,
+        subject=pair.subject,
+        left_version=pair.left_version,
+        right_version=pair.right_version,
+        verdict=opinion.verdict,
+        forward=opinion.forward,
+        backward=opinion.backward,
+        left_length=len(pair.left),
+        right_length=len(pair.right),
+        error=opinion.error,
+    )
+
+
+def _mirrored(row: Judgement) -> Judgement:
+    turned = {"left": "right", "right": "left"}
+    return row.model_copy(
+        update={
+            "left_version": row.right_version,
+            "right_version": row.left_version,
+            "left_length": row.right_length,
+            "right_length": row.left_length,
+            "verdict": turned.get(row.verdict, row.verdict),
+            "forward": turned.get(row.backward, row.backward),  # what is left now was shown first backward
+            "backward": turned.get(row.forward, row.forward),
+        }
+    )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
