@@ -29,7 +29,7 @@ Mode = Literal["pairwise", "pointwise"]
 KIND: Final = "judge_calibration"
 RIGHT: Final = 0.5
 """A mark from here on says that an answer is right."""
-_RESAMPLES: Final = 500
+_RESAMPLES: Final = 200
 
 
 class Agreement(Record):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from flywheel.errors import BusyError, EngineError
 from flywheel.judging.judge import Judge, Notify, Opinion, Pair
+from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.records import Judgement, Purpose, utcnow
 
@@ -18,6 +19,8 @@ TABLE: Final = "judgements"
 BLOCK: Final = 256
 """Pairs between two commits: a killed run asks at most so many again."""
 _ATTEMPTS: Final = 20
+_QUESTION: Final = 24
+"""Hex digits that name a question in the id of a judgement."""
 _SAME: Final = Opinion("tie", "tie")
 
 
@@ -52,11 +55,11 @@ def judge_pairs(
             done.dropped[f"no_consent:{missing}"] += 1
         else:
             allowed.setdefault(judgement_id(flow, judge.version, pair), pair)
-    stored = read_judgements(lake, flow, judge.version)
+    stored = _stored(lake, flow, judge.version, questions={_question(key) for key in allowed})
     known = {_question(row.judgement_id): Opinion(row.forward, row.backward, row.error) for row in stored}
-    there = {row.judgement_id: row for row in stored}
-    done.rows = [there[key] for key in allowed if key in there]
+    done.rows = [row for row in stored if row.judgement_id in allowed]
     done.reused = len(done.rows)
+    there = {row.judgement_id for row in stored}
     open_ = [(key, pair) for key, pair in allowed.items() if key not in there]
     for start in range(0, len(open_), BLOCK):
         _judge_block(lake, flow, judge, open_[start : start + BLOCK], known, done)
@@ -65,20 +68,19 @@ def judge_pairs(
     return done
 
 
-def read_judgements(lake: Lake, flow: str, judge: str) -> list[Judgement]:
-    """The rows of one version of a judge."""
-    return [row for row in lake.records(TABLE, Judgement, flow=flow) if row.judge == judge]
+def read_judgements(lake: Lake, flow: str, judge: str, *, left: str, right: str) -> list[Judgement]:
+    """What one version of a judge said about two versions, turned so that ``left`` is the left one."""
+    import pyarrow.compute as pc
+
+    rows = lake.read(TABLE, flow=flow).filter(pc.field("judge") == judge)
+    either = [left, right]
+    rows = rows.filter(pc.field("left_version").isin(either) & pc.field("right_version").isin(either))
+    return [row if row.left_version == left else _mirrored(row) for row in from_arrow(rows, Judgement)]
 
 
-def between(rows: Iterable[Judgement], left: str, right: str) -> list[Judgement]:
-    """Rows about two versions, turned so that ``left`` is the left one."""
-    found = []
-    for row in rows:
-        if (row.left_version, row.right_version) == (left, right):
-            found.append(row)
-        elif (row.left_version, row.right_version) == (right, left):
-            found.append(_mirrored(row))
-    return found
+def count_judgements(lake: Lake, flow: str, judge: str) -> int:
+    """How many rows one version of a judge has in a flow."""
+    return lake.read(TABLE, flow=flow, columns=["judge"])["judge"].to_pylist().count(judge)
 
 
 def missing_purpose(pair: Pair, needs: Collection[Purpose]) -> Purpose | None:
@@ -89,11 +91,21 @@ def missing_purpose(pair: Pair, needs: Collection[Purpose]) -> Purpose | None:
 def judgement_id(flow: str, judge: str, pair: Pair) -> str:
     """The question (judge, item, both answers), a dash, and in whose names it is asked."""
     question = _digest(flow, judge, pair.item_id, pair.left, pair.right)
-    return f"{question[:24]}-{_digest(pair.left_version, pair.right_version)[:8]}"
+    return f"{question[:_QUESTION]}-{_digest(pair.left_version, pair.right_version)[:8]}"
 
 
 def _question(identity: str) -> str:
     return identity.partition("-")[0]
+
+
+def _stored(lake: Lake, flow: str, judge: str, *, questions: Collection[str]) -> list[Judgement]:
+    """Rows that answer some questions, in whatever versions' names."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = lake.read(TABLE, flow=flow).filter(pc.field("judge") == judge)
+    asked = pc.utf8_slice_codeunits(rows["judgement_id"], 0, _QUESTION)
+    return from_arrow(rows.filter(pc.is_in(asked, pa.array(sorted(questions), pa.string()))), Judgement)
 
 
 def _judge_block(
@@ -123,7 +135,7 @@ def _append(lake: Lake, flow: str, judge: str, rows: Sequence[Judgement]) -> Non
     app = f"{TABLE}/{flow}/{judge}"
     for _ in range(_ATTEMPTS):
         last = lake.last_committed(TABLE, app)
-        there = {row.judgement_id for row in read_judgements(lake, flow, judge)}
+        there = set(lake.read(TABLE, flow=flow, columns=["judgement_id"])["judgement_id"].to_pylist())
         fresh = [row for row in rows if row.judgement_id not in there]
         if not fresh or lake.append(TABLE, fresh, app=app, version=0 if last is None else last + 1):
             return

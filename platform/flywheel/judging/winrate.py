@@ -48,7 +48,7 @@ class WinRate(Record):
 def win_rate(
     rows: Sequence[Judgement], *, resamples: int = 1_000, confidence: float = 0.95, seed: int = 0
 ) -> WinRate:
-    """Summarise judgements of one pair of versions, both turned the same way (``store.between``).
+    """Summarise judgements of one pair of versions, all turned the same way.
 
     Args:
         rows: judgements.

@@ -133,7 +133,7 @@ def status(config: FlywheelConfig) -> dict[str, Any]:
     return {
         "judge": version, "backend": config.judging.backend, "model": config.judging.model,
         "third_party": "third_party" in _needs(config), "drift": drifted(lake, config.flow, version), "modes": modes,
-        "judgements": len(store.read_judgements(lake, config.flow, version)),
+        "judgements": store.count_judgements(lake, config.flow, version),
     }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def evidence(
     version = version or configured_version(lake, config)
     if version is None:
         return None
-    rows = store.between(store.read_judgements(lake, config.flow, version), candidate, live)
+    rows = store.read_judgements(lake, config.flow, version, left=candidate, right=live)
     modes: list[Mode] = [*(["pairwise"] if rows else []), *(["pointwise"] if _marks_cases(lake, config) else [])]
     words = [calibration.may_gate(lake, config.flow, version, policy=config.judging, mode=mode) for mode in modes]
     if not words:
