@@ -104,7 +104,7 @@ def experiment(
         measured = calibrate(config, judge=judge)
         tried = list(candidates(tickets[labels:], sentences or injections()))
         judge_pairs(lake, config.flow, judge, [pair for _, _, answers in tried for pair in answers])
-        attempts = [attempt(lake, config, judge, name, candidate, family) for candidate, family, _ in tried]
+        attempts = [attempt(config, judge, name, candidate, family) for candidate, family, _ in tried]
     bias = measured["bias"]
     row = {
         "judge": name, "labels": measured["labels"], "kappa": measured["kappa"], "kappa_interval": measured["interval"],
@@ -118,8 +118,9 @@ def experiment(
     return row, attempts
 
 
-def attempt(lake: Lake, config: FlywheelConfig, judge: Judge, name: str, candidate: str, family: str) -> Attempt:
+def attempt(config: FlywheelConfig, judge: Judge, name: str, candidate: str, family: str) -> Attempt:
     """What the judge said about one candidate, and what the gate makes of it."""
+    lake = open_lake(config)
     rows = read_judgements(lake, config.flow, judge.version, left=candidate, right=LIVE)
     raw = win_rate(rows, resamples=2).raw
     heard = evidence(lake, config, candidate=candidate, live=LIVE, version=judge.version)

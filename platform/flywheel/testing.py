@@ -227,7 +227,7 @@ class FakeOpenAI:
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
-            def do_POST(self) -> None:  # noqa: N802  (the base class names it)
+            def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 fake.calls.append(({key.lower(): value for key, value in self.headers.items()}, body))
                 status, text = fake.answer(body)

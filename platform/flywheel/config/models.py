@@ -232,7 +232,7 @@ class JudgingConfig(Config):
     key_env: str | None = Field(default=None, description="endpoint: environment variable that holds the key")
     in_cluster_hosts: list[str] = Field(
         default_factory=list,
-        description="hosts of endpoints that are our own; all others but loopback and *.svc need consent to third_party",
+        description="hosts of endpoints that are our own; others need consent to third_party, except loopback and *.svc",
     )
     form: Literal["json_schema", "json_object", "free"] = Field(
         default="json_schema", description="how the endpoint holds replies to their form; free: it is only asked to"
@@ -241,10 +241,14 @@ class JudgingConfig(Config):
         default="The answer does what the user asks for, correctly and completely.", min_length=1,
         description="what is better about the better answer",
     )  # fmt: skip
-    revision: str = Field(default="1", description="a new value makes a new judge, e.g. when the model behind it changed")
+    revision: str = Field(
+        default="1", description="a new value makes a new judge, e.g. when the model behind it changed"
+    )
     max_tokens: int = Field(default=32, gt=0, description="longest reply")
     max_model_len: int = Field(
-        default=2048, gt=0, description="engine, batch: longest question plus reply, tokens; an engine that runs keeps its"
+        default=2048,
+        gt=0,
+        description="engine, batch: longest question plus reply, tokens; an engine that runs keeps its",
     )
     concurrency: int = Field(default=8, ge=1, description="questions in flight")
     timeout_s: float = Field(default=60, gt=0, description="seconds one try of a question may take")

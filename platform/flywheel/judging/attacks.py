@@ -170,9 +170,7 @@ def rate(hits: Sequence[bool]) -> Rate:
 
 
 def _ask(judge: Judge, asked: Sequence[tuple[Known, str, str]]) -> list[Opinion]:
-    pairs = [
-        Pair(str(place), item.messages, left, right, *_PAIR_OF) for place, (item, left, right) in enumerate(asked)
-    ]
+    pairs = [Pair(str(place), item.messages, left, right, *_PAIR_OF) for place, (item, left, right) in enumerate(asked)]
     opinions = judge.compare(pairs) if pairs else []
     if failed := next((opinion for opinion in opinions if opinion.failed), None):
         raise EngineError(f"the judge could not be asked while it was attacked: {failed.error}; run this again")

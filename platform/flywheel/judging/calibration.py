@@ -33,8 +33,10 @@ _RESAMPLES: Final = 200
 
 
 class Agreement(Record):
-    """Cohen's kappa of a judge with people. An abstention counts as "tie" (pairs) or "wrong" (marks): it agrees with
-    nobody who took a side."""
+    """Cohen's kappa of a judge with people.
+
+    An abstention counts as "tie" (pairs) or "wrong" (marks): it agrees with nobody who took a side.
+    """
 
     n: int
     kappa: float | None
@@ -56,12 +58,22 @@ class Calibration(Record):
 
 def calibrate_pairs(
     lake: Lake, flow: str, judge: Judge, human: Sequence[HumanPair], policy: JudgingConfig,
-    *, seed: int = 0, on_progress: Notify | None = None,
+    *, seen: Sequence[str], seed: int = 0, on_progress: Notify | None = None,
 ) -> Calibration:  # fmt: skip
     """Measure a comparing judge against people's pairs, attack it, and store both.
 
     Its judgements are rows like all others, so a killed calibration goes on where it was, and new labels cost new
     questions only.
+
+    Args:
+        lake: where labels and judgements are.
+        flow: whose.
+        judge: who is measured.
+        human: what people said (``targets.human_pairs``).
+        policy: how many items are attacked.
+        seen: ids of all labels of split tune that were looked at; others make the calibration stale.
+        seed: of the interval.
+        on_progress: told about pairs.
 
     Raises:
         UsageError: no label says which of two answers is better.
@@ -82,12 +94,16 @@ def calibrate_pairs(
         seed=seed,
     )
     bias = attack(judge, [_known(item) for item, _ in said if item.preferred != "tie"], limit=policy.attack_items)
-    return _store(lake, flow, judge, "pairwise", agreement, bias, [item.label_id for item, _ in said], judged, seed)
+    made = Calibration(
+        judge=judge.version, mode="pairwise", agreement=agreement, bias=bias, dropped=_lost(judged),
+        label_ids=sorted({item.label_id for item, _ in said}), tune_labels=sorted(seen),
+    )  # fmt: skip
+    return _store(lake, flow, made, seed)
 
 
 def calibrate_marks(
     lake: Lake, flow: str, judge: Judge, human: Sequence[HumanMark], policy: JudgingConfig,
-    *, seed: int = 0, on_progress: Notify | None = None,
+    *, seen: Sequence[str], seed: int = 0, on_progress: Notify | None = None,
 ) -> Calibration:  # fmt: skip
     """The same for a marking judge and people's accept and reject.
 
@@ -120,7 +136,11 @@ def calibrate_marks(
         seed=seed,
     )
     bias = attack(by_marks(judge), _contrasts([item for item, _ in said]), limit=policy.attack_items)
-    return _store(lake, flow, judge, "pointwise", agreement, bias, [item.label_id for item, _ in said], judged, seed)
+    made = Calibration(
+        judge=judge.version, mode="pointwise", agreement=agreement, bias=bias, dropped=_lost(judged),
+        label_ids=sorted({item.label_id for item, _ in said}), tune_labels=sorted(seen),
+    )  # fmt: skip
+    return _store(lake, flow, made, seed)
 
 
 def agree(
@@ -185,22 +205,18 @@ def worth(found: Calibration, policy: JudgingConfig) -> tuple[bool, str]:
     return True, f"its kappa with people is {agreement.kappa:.2f} on {agreement.n} labels{low}"
 
 
-def _store(
-    lake: Lake, flow: str, judge: Judge, mode: Mode, agreement: Agreement, bias: BiasReport, labels: Sequence[str],
-    judged: Judged, seed: int,
-) -> Calibration:  # fmt: skip
+def _store(lake: Lake, flow: str, made: Calibration, seed: int) -> Calibration:
     from flywheel import __version__
 
-    dropped = dict(judged.dropped) | ({"judge_failed": judged.failed} if judged.failed else {})
-    made = Calibration(
-        judge=judge.version, mode=mode, agreement=agreement, bias=bias, label_ids=sorted(set(labels)),
-        tune_labels=_tune_labels(lake, flow), dropped=dropped,
-    )  # fmt: skip
     write_manifest(lake, Manifest(
-        kind=KIND, id=content_id("calibration", made), flow=flow, code_version=__version__, config_hash=judge.version,
+        kind=KIND, id=content_id("calibration", made), flow=flow, code_version=__version__, config_hash=made.judge,
         seed=seed, data=made.model_dump(mode="json"),
     ))  # fmt: skip
     return made
+
+
+def _lost(judged: Judged) -> dict[str, int]:
+    return dict(judged.dropped) | ({"judge_failed": judged.failed} if judged.failed else {})
 
 
 def _tune_labels(lake: Lake, flow: str) -> list[str]:

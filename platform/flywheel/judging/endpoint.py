@@ -85,7 +85,9 @@ class Endpoint:
             return None
         key = os.environ.get(self.key_env)
         if not key:
-            raise UsageError(f"the judge's key is expected in the environment variable {self.key_env}, which is not set")
+            raise UsageError(
+                f"the judge's key is expected in the environment variable {self.key_env}, which is not set"
+            )
         return key
 
     def _body(self, prompt: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def processor_config(folder: str, engine: EngineConfig) -> Any:
 
 
 def sampling(schema: Mapping[str, Any] | None, max_tokens: int) -> dict[str, Any]:
-    """vLLM's sampling parameters of one prompt: greedy, and held to the form if there is one."""
+    """Sampling parameters of one prompt: greedy, and held to the form if there is one."""
     greedy: dict[str, Any] = {"temperature": 0.0, "max_tokens": max_tokens}
     return greedy if schema is None else greedy | {"structured_outputs": {"json": json.dumps(dict(schema))}}
 

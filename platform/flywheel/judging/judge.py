@@ -87,7 +87,7 @@ class Score:
 
 
 class Judge(Protocol):
-    """What compares and marks. ``needs``: purposes that people must agree to before it sees their rows."""
+    """What compares and marks."""
 
     @property
     def version(self) -> str:
@@ -95,7 +95,9 @@ class Judge(Protocol):
         ...
 
     @property
-    def needs(self) -> frozenset[Purpose]: ...
+    def needs(self) -> frozenset[Purpose]:
+        """Purposes that people must agree to before this judge sees their rows."""
+        ...
 
     @property
     def reported(self) -> list[str]:
@@ -115,7 +117,9 @@ class Ask(Protocol):
     """What carries prompts to a language model and brings its replies, one a prompt, in order."""
 
     @property
-    def reported(self) -> list[str]: ...
+    def reported(self) -> list[str]:
+        """Names by which the model called itself so far."""
+        ...
 
     def __call__(
         self, asked: Sequence[Sequence[Message]], schema: Mapping[str, Any], on_progress: Notify | None = None

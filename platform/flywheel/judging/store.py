@@ -61,8 +61,9 @@ def judge_pairs(
     done.reused = len(done.rows)
     there = {row.judgement_id for row in stored}
     open_ = [(key, pair) for key, pair in allowed.items() if key not in there]
+    work = _Work(lake, flow, judge, known, done)
     for start in range(0, len(open_), BLOCK):
-        _judge_block(lake, flow, judge, open_[start : start + BLOCK], known, done)
+        work.block(open_[start : start + BLOCK])
         if on_progress:
             on_progress(min(start + BLOCK, len(open_)), len(open_))
     return done
@@ -108,38 +109,53 @@ def _stored(lake: Lake, flow: str, judge: str, *, questions: Collection[str]) ->
     return from_arrow(rows.filter(pc.is_in(asked, pa.array(sorted(questions), pa.string()))), Judgement)
 
 
-def _judge_block(
-    lake: Lake, flow: str, judge: Judge, block: Sequence[tuple[str, Pair]], known: dict[str, Opinion], done: Judged
-) -> None:
-    fresh = {_question(key): pair for key, pair in block if _question(key) not in known}
-    known |= {question: _SAME for question, pair in fresh.items() if pair.left == pair.right}
-    asked = {question: pair for question, pair in fresh.items() if question not in known}
-    opinions = dict(zip(asked, judge.compare(list(asked.values())), strict=True))
-    failed = {question for question, opinion in opinions.items() if opinion.failed}
-    if opinions and len(failed) == len(opinions):
-        raise EngineError(
-            f"the judge answered none of {len(opinions)} questions ({next(iter(opinions.values())).error}); look at its "
-            "log, then run this again: judgements so far are kept"
-        )
-    known |= {question: opinion for question, opinion in opinions.items() if not opinion.failed}
-    rows = [_row(flow, judge, key, pair, known[_question(key)]) for key, pair in block if _question(key) in known]
-    _append(lake, flow, judge.version, rows)
-    done.rows += rows
-    done.asked += len(asked) - len(failed)
-    done.reused += len(rows) - (len(asked) - len(failed))
-    done.failed += len(block) - len(rows)
+@dataclass
+class _Work:
+    """Some pairs of one judge under way; ``known``: question -> opinion."""
 
+    lake: Lake
+    flow: str
+    judge: Judge
+    known: dict[str, Opinion]
+    done: Judged
 
-def _append(lake: Lake, flow: str, judge: str, rows: Sequence[Judgement]) -> None:
-    """Append exactly once: rows that another run of the same judge stored meanwhile are left out."""
-    app = f"{TABLE}/{flow}/{judge}"
-    for _ in range(_ATTEMPTS):
-        last = lake.last_committed(TABLE, app)
-        there = set(lake.read(TABLE, flow=flow, columns=["judgement_id"])["judgement_id"].to_pylist())
-        fresh = [row for row in rows if row.judgement_id not in there]
-        if not fresh or lake.append(TABLE, fresh, app=app, version=0 if last is None else last + 1):
-            return
-    raise BusyError("other runs of this judge are being stored; run this one again in a moment")
+    def block(self, block: Sequence[tuple[str, Pair]]) -> None:
+        """Ask what is not known, and store a row for each pair."""
+        known, done = self.known, self.done
+        fresh = {_question(key): pair for key, pair in block if _question(key) not in known}
+        known |= {question: _SAME for question, pair in fresh.items() if pair.left == pair.right}
+        opinions = self._ask({question: pair for question, pair in fresh.items() if question not in known})
+        known |= opinions
+        rows = [_row(self.flow, self.judge, key, pair, known[_question(key)]) for key, pair in block
+                if _question(key) in known]  # fmt: skip
+        self._append(rows)
+        done.rows += rows
+        done.asked += len(opinions)
+        done.reused += len(rows) - len(opinions)
+        done.failed += len(block) - len(rows)
+
+    def _ask(self, pairs: dict[str, Pair]) -> dict[str, Opinion]:
+        """Opinions by question, without those that failed."""
+        opinions = dict(zip(pairs, self.judge.compare(list(pairs.values())), strict=True)) if pairs else {}
+        answered = {question: opinion for question, opinion in opinions.items() if not opinion.failed}
+        if opinions and not answered:
+            raise EngineError(
+                f"the judge answered none of {len(opinions)} questions ({next(iter(opinions.values())).error}); look at "
+                "its log, then run this again: judgements so far are kept"
+            )
+        return answered
+
+    def _append(self, rows: Sequence[Judgement]) -> None:
+        """Append exactly once: rows that another run of the same judge stored meanwhile are left out."""
+        app = f"{TABLE}/{self.flow}/{self.judge.version}"
+        for _ in range(_ATTEMPTS):
+            last = self.lake.last_committed(TABLE, app)
+            stored = self.lake.read(TABLE, flow=self.flow, columns=["judgement_id"])
+            there = set(stored["judgement_id"].to_pylist())
+            fresh = [row for row in rows if row.judgement_id not in there]
+            if not fresh or self.lake.append(TABLE, fresh, app=app, version=0 if last is None else last + 1):
+                return
+        raise BusyError("other runs of this judge are being stored; run this one again in a moment")
 
 
 def _row(flow: str, judge: Judge, key: str, pair: Pair, opinion: Opinion) -> Judgement:

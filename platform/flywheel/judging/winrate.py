@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +45,7 @@ class WinRate(Record):
     longer: float | None
 
 
-def win_rate(
-    rows: Sequence[Judgement], *, resamples: int = 1_000, confidence: float = 0.95, seed: int = 0
-) -> WinRate:
+def win_rate(rows: Sequence[Judgement], *, resamples: int = 1_000, confidence: float = 0.95, seed: int = 0) -> WinRate:
     """Summarise judgements of one pair of versions, all turned the same way.
 
     Args:
@@ -78,26 +76,33 @@ def win_rate(
     clusters = [row.subject or row.item_id for row in used]
     raw = mean_interval(credit, resamples=resamples, confidence=confidence, seed=seed, clusters=clusters)
     feature = length_feature(longer)
-    level, slope = fit(credit, feature, np.ones((1, len(used))))[0]
+    level, slope = (float(value) for value in fit(credit, feature, np.ones((1, len(used))))[0])
     return WinRate(
         n=len(used),
         **counts,
         raw=raw.mean,
         raw_interval=(raw.low, raw.high) if math.isfinite(raw.low) else None,
-        controlled=float(_logistic(level)),
-        controlled_interval=_interval(credit, feature, clusters, resamples, confidence, seed),
-        length_effect=float(slope),
+        controlled=float(_logistic(np.float64(level))),
+        controlled_interval=_interval(
+            credit, feature, clusters, near=(level, slope), resamples=resamples, confidence=confidence, seed=seed
+        ),
+        length_effect=slope,
         longer=float(longer.mean()),
     )
 
 
 def length_feature(difference: Floats) -> Floats:
-    """tanh of the difference over its standard deviation; zeros where all differences are equal."""
+    """The difference as tanh of it over its standard deviation; where all are equal its limit, the sign.
+
+    Answers that are all longer, or all shorter, leave open what equal ones would win: the interval is wide then.
+    """
     spread = float(difference.std())
-    return np.tanh(difference / spread) if spread > 0 else np.zeros_like(difference)
+    return np.tanh(difference / spread) if spread > 0 else np.sign(difference)
 
 
-def fit(credit: Floats, feature: Floats, weights: Floats, *, ridge: float = RIDGE) -> Floats:
+def fit(
+    credit: Floats, feature: Floats, weights: Floats, *, ridge: float = RIDGE, start: tuple[float, float] = (0.0, 0.0)
+) -> Floats:
     """Logistic regressions of one data set under several weightings, by Newton's method, all at once.
 
     Args:
@@ -105,11 +110,12 @@ def fit(credit: Floats, feature: Floats, weights: Floats, *, ridge: float = RIDG
         feature: n length features.
         weights: (k, n), one weighting a row.
         ridge: weight of the penalty ridge/2 * (level^2 + slope^2).
+        start: where the search begins.
 
     Returns:
         (k, 2): level and slope on the logit scale.
     """
-    at = np.zeros((len(weights), 2))
+    at = np.tile(np.array(start, dtype=np.float64), (len(weights), 1))
     for _ in range(_STEPS):
         expected = _logistic(at[:, :1] + at[:, 1:] * feature)
         residual = weights * (credit - expected)
@@ -124,7 +130,14 @@ def fit(credit: Floats, feature: Floats, weights: Floats, *, ridge: float = RIDG
 
 
 def _interval(
-    credit: Floats, feature: Floats, clusters: Sequence[str], resamples: int, confidence: float, seed: int
+    credit: Floats,
+    feature: Floats,
+    clusters: Sequence[str],
+    *,
+    near: tuple[float, float],
+    resamples: int,
+    confidence: float,
+    seed: int,
 ) -> tuple[float, float] | None:
     """Percentile bootstrap over clusters, refitting each resample."""
     number = {label: place for place, label in enumerate(dict.fromkeys(clusters))}
@@ -136,11 +149,11 @@ def _interval(
     step = max(1, _CHUNK // len(credit))
     for start in range(0, resamples, step):
         drawn = rng.multinomial(len(number), share, size=min(step, resamples - start))
-        levels.append(fit(credit, feature, drawn[:, codes].astype(np.float64))[:, 0])
+        levels.append(fit(credit, feature, drawn[:, codes].astype(np.float64), start=near)[:, 0])
     tail = (1 - confidence) / 2
     low, high = np.quantile(_logistic(np.concatenate(levels)), [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _logistic(value: Floats) -> Floats:
+def _logistic(value: Any) -> Any:
     return 0.5 * (1 + np.tanh(value / 2))  # the same function, without overflow

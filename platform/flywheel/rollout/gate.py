@@ -247,9 +247,7 @@ def _judge(judge: JudgeEvidence | None, policy: GatePolicy) -> list[_Condition]:
     return [counts, _preferred(name, judge.n, judge.rate, judge.interval, policy)]
 
 
-def _preferred(
-    name: str, n: int, rate: float, interval: tuple[float, float], policy: GatePolicy
-) -> _Condition:
+def _preferred(name: str, n: int, rate: float, interval: tuple[float, float], policy: GatePolicy) -> _Condition:
     few, limit, (low, high) = n < policy.min_judged_pairs, policy.min_judge_rate, interval
     if low > limit:
         outcome = Outcome.WAIT if few else Outcome.PASS

@@ -60,10 +60,14 @@ def run(
     progress = progress or Silent()
     lake = open_lake(config)
     live = _version(lake, config, live)
-    pairs = _shadow_pairs(lake, config, candidate, live) if suite is None else _suite(lake, config, suite, candidate, live)
+    pairs = (
+        _shadow_pairs(lake, config, candidate, live) if suite is None else _suite(lake, config, suite, candidate, live)
+    )
     if not pairs:
         where = "in the shadow" if suite is None else f"to suite '{suite}'"
-        raise UsageError(f"there are no answers of both {candidate} and {live} {where}; evaluate both models on it first")
+        raise UsageError(
+            f"there are no answers of both {candidate} and {live} {where}; evaluate both models on it first"
+        )
     with _opened(lake, config, judge) as used:
         progress.start("judge", f"{len(pairs):,} pairs")
         drift = check_drift(lake, config.flow, used)
@@ -92,6 +96,7 @@ def calibrate(
     progress = progress or Silent()
     lake = open_lake(config)
     labels = read_labels(lake, config.flow, split="tune")
+    seen = [label.label_id for label in labels]
     rows = _inferences(lake, config.flow, [label.inference_id for label in labels])
     allowed = purposes(lake, config.flow, rows.values())
     with _opened(lake, config, judge) as used:
@@ -103,12 +108,12 @@ def calibrate(
         if mode == "pairwise":
             pairs = human_pairs(labels, rows, allowed)
             made = calibration.calibrate_pairs(
-                lake, config.flow, used, pairs, config.judging, seed=config.seed, on_progress=notify
+                lake, config.flow, used, pairs, config.judging, seen=seen, seed=config.seed, on_progress=notify
             )
         else:
             marks = human_marks(labels, rows, allowed)
             made = calibration.calibrate_marks(
-                lake, config.flow, used, marks, config.judging, seed=config.seed, on_progress=notify
+                lake, config.flow, used, marks, config.judging, seen=seen, seed=config.seed, on_progress=notify
             )
     counts, why = calibration.may_gate(lake, config.flow, used.version, policy=config.judging, mode=mode)
     progress.finish(why)
