@@ -13,6 +13,8 @@ class JudgeEvidence(Record):
     judge: str
     counts: bool = Field(description="calibrated, not drifted, and not shown to be easy to fool")
     why: str
-    n: int = Field(description="pairs that the judge decided, ties included, abstentions not")
-    rate: float | None = None
+    n: int | None = Field(
+        description="pairs that the judge decided, ties included, abstentions not; None: it only marked cases of suites"
+    )
+    rate: float | None = Field(default=None, description="None: length and preference cannot be told apart")
     interval: tuple[float, float] | None = None

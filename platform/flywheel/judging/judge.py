@@ -123,7 +123,9 @@ class Ask(Protocol):
 
     def __call__(
         self, asked: Sequence[Sequence[Message]], schema: Mapping[str, Any], on_progress: Notify | None = None
-    ) -> list[Completion]: ...
+    ) -> list[Completion]:
+        """One completion a prompt, in order."""
+        ...
 
 
 def judge_version(model: Mapping[str, Any], criterion: str) -> str:

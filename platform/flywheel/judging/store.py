@@ -140,8 +140,8 @@ class _Work:
         answered = {question: opinion for question, opinion in opinions.items() if not opinion.failed}
         if opinions and not answered:
             raise EngineError(
-                f"the judge answered none of {len(opinions)} questions ({next(iter(opinions.values())).error}); look at "
-                "its log, then run this again: judgements so far are kept"
+                f"the judge answered none of {len(opinions)} questions ({next(iter(opinions.values())).error}); look "
+                "at its log, then run this again: judgements so far are kept"
             )
         return answered
 

@@ -28,7 +28,8 @@ _CHUNK: Final = 2_000_000  # weights held at once
 class WinRate(Record):
     """How often the left answer is preferred; a tie counts half, an abstention not at all.
 
-    Rates and interval ends are None where there is nothing, or only one subject, to compute them from.
+    Rates and intervals are None where there is nothing, or only one subject, to compute them from. Answers that are
+    all longer, or all shorter, leave open what equal ones would win: then ``controlled`` is None.
     """
 
     n: int
@@ -76,28 +77,28 @@ def win_rate(rows: Sequence[Judgement], *, resamples: int = 1_000, confidence: f
     clusters = [row.subject or row.item_id for row in used]
     raw = mean_interval(credit, resamples=resamples, confidence=confidence, seed=seed, clusters=clusters)
     feature = length_feature(longer)
+    overlap = longer.min() <= 0 <= longer.max()
     level, slope = (float(value) for value in fit(credit, feature, np.ones((1, len(used))))[0])
     return WinRate(
         n=len(used),
         **counts,
         raw=raw.mean,
         raw_interval=(raw.low, raw.high) if math.isfinite(raw.low) else None,
-        controlled=float(_logistic(np.float64(level))),
+        controlled=float(_logistic(level)) if overlap else None,
         controlled_interval=_interval(
             credit, feature, clusters, near=(level, slope), resamples=resamples, confidence=confidence, seed=seed
-        ),
+        )
+        if overlap
+        else None,
         length_effect=slope,
         longer=float(longer.mean()),
     )
 
 
 def length_feature(difference: Floats) -> Floats:
-    """The difference as tanh of it over its standard deviation; where all are equal its limit, the sign.
-
-    Answers that are all longer, or all shorter, leave open what equal ones would win: the interval is wide then.
-    """
+    """The difference as tanh of it over its standard deviation; zeros where there is no spread."""
     spread = float(difference.std())
-    return np.tanh(difference / spread) if spread > 0 else np.sign(difference)
+    return np.tanh(difference / spread) if spread > 0 else np.zeros_like(difference)
 
 
 def fit(

@@ -241,9 +241,14 @@ def _judge(judge: JudgeEvidence | None, policy: GatePolicy) -> list[_Condition]:
     if not judge.counts:
         return [_missing("judge_counts", f"The judge's word does not count: {judge.why}.")]
     counts = _condition("judge_counts", Outcome.PASS, f"The judge's word counts: {judge.why}.", measured=1, threshold=1)
+    if judge.n is None and not policy.require_judge:
+        return [counts]
+    if not judge.n:
+        few = _counted(name, 0, policy.min_judged_pairs, "The judge has decided no pair yet; run `flywheel judge run`.")
+        return [counts, few]
     if judge.rate is None or judge.interval is None:
-        few = _counted(name, judge.n, policy.min_judged_pairs, "The judge has compared too few pairs.")
-        return [counts, few] if policy.require_judge else [counts]
+        text = "One model's answers are all longer, or from one person: what the judge prefers cannot be told."
+        return [counts, _missing(name, text)]
     return [counts, _preferred(name, judge.n, judge.rate, judge.interval, policy)]
 
 

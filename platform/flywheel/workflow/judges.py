@@ -162,7 +162,7 @@ def evidence(
         judge=version,
         counts=all(counts for counts, _ in words),
         why="; ".join(f"{mode}: {why}" for mode, (_, why) in zip(modes, words, strict=True)),
-        n=rate.n,
+        n=rate.n if rows else None,
         rate=rate.controlled,
         interval=rate.controlled_interval,
     )

@@ -67,7 +67,7 @@ def test_the_fit_is_that_of_an_independent_implementation():
 
 
 def test_a_side_that_always_wins_has_a_finite_fit():
-    found = win_rate([row(i, "left", left=10 + i) for i in range(50)])
+    found = win_rate([row(i, "left", left=5 + i) for i in range(50)])
     assert found.raw == 1.0
     assert 0.95 < found.controlled < 1.0
 
@@ -88,4 +88,4 @@ def test_nothing_and_a_single_subject_have_no_interval():
 def test_answers_that_are_all_longer_leave_the_question_open():
     for longer in (0, 1):
         found = win_rate([row(i, "left", left=30 + longer * (i % 2)) for i in range(100)])
-        assert found.controlled_interval[0] < 0.95
+        assert (found.raw, found.controlled, found.controlled_interval) == (1.0, None, None)
