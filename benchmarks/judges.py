@@ -72,7 +72,7 @@ def main() -> int:
     rows, attempts = [], list[Attempt]()
     with tempfile.TemporaryDirectory() as folder:
         for name in JUDGES:
-            row, some = experiment(name, Path(folder) / name, labels=80 if short else 400, pairs=110 if short else 250)
+            row, some = experiment(name, Path(folder) / name, labels=60 if short else 200, pairs=24 if short else 150)
             rows.append(row)
             attempts += some
             print("  ".join(f"{key}={value}" for key, value in row.items()))

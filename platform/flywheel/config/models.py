@@ -232,7 +232,7 @@ class JudgingConfig(Config):
     key_env: str | None = Field(default=None, description="endpoint: environment variable that holds the key")
     in_cluster_hosts: list[str] = Field(
         default_factory=list,
-        description="hosts of endpoints that are our own; but for loopback and *.svc, others need consent to third_party",
+        description="hosts of endpoints that are our own; others need third_party consent, but for loopback and *.svc",
     )
     form: Literal["json_schema", "json_object", "free"] = Field(
         default="json_schema", description="how the endpoint holds replies to their form; free: it is only asked to"

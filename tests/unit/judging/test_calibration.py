@@ -8,8 +8,7 @@ from sklearn.metrics import cohen_kappa_score
 from flywheel.config import JudgingConfig
 from flywheel.errors import UsageError
 from flywheel.judging.calibration import agree, calibrate_marks, calibrate_pairs, calibrations, may_gate
-from flywheel.judging.drift import check_drift, compare, drifted
-from flywheel.judging.drift import Probes
+from flywheel.judging.drift import Probes, check_drift, compare, drifted
 from flywheel.judging.judge import ScorerJudge
 from flywheel.judging.targets import human_marks, human_pairs
 from flywheel.lake.manifests import list_manifests
@@ -63,7 +62,7 @@ def test_pairs_are_corrections_and_comparisons_on_sides_that_say_nothing():
     labels += [label(35, "accept"), label(36, correction="bad 36"), label(37, "compare")]
     found = human_pairs(labels, ROWS, MAY)
     assert len(found) == 33
-    corrected = [item for item in found[:30]]
+    corrected = found[:30]
     assert all(getattr(item.pair, item.preferred).startswith("good") for item in corrected)
     assert 8 < sum(item.preferred == "left" for item in corrected) < 22
     served, tie, other = found[30:]

@@ -39,7 +39,7 @@ def test_vllm_accepts_the_form_of_the_reply():
     ("row", "error"),
     [
         (None, "the batch brought no reply"),
-        ({"text": None, "__inference_error__": "ValueError: prompt too long\nmore"}, "refused: ValueError: prompt too long"),
+        ({"text": None, "__inference_error__": "ValueError: too long\nmore"}, "refused: ValueError: too long"),
         ({"text": None, "__inference_error__": "RuntimeError: lost"}, "RuntimeError: lost"),
         ({"text": "x", "__inference_error__": ""}, None),
     ],

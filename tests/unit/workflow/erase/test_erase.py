@@ -31,7 +31,7 @@ from flywheel.workflow.steps import open_turn
 from flywheel.workflow.turn import step_key
 
 TABLES = ("inferences", "feedback", "consents", "labels", "signals", "shadow_pairs", "examples", "eval_cases",
-          "eval_results")  # fmt: skip
+          "eval_results", "judgements")  # fmt: skip
 
 
 def contents(home):
@@ -106,7 +106,7 @@ def test_every_removed_row_is_counted_once(world):
         "signals": 7,
         "labels": 2,
         "shadow_pairs": 1,
-        "judgements": 0,
+        "judgements": 2,  # in the shadow, and on a case
         "consents": 1,
         "feedback": 8,
         "inferences": 6,
