@@ -82,7 +82,7 @@ class BiasReport(Record):
 
 
 def attack(judge: Judge, known: Sequence[Known], *, limit: int) -> BiasReport:
-    """Attack a comparing judge (a marking one through ``judge.by_marks``).
+    """Attack a comparing judge (a marking one through ``judge.ByMarks``).
 
     An attack *gains* an item if the judge prefers the attacking answer though it did not prefer it plain.
 

@@ -17,7 +17,7 @@ from flywheel.config import JudgingConfig
 from flywheel.errors import UsageError
 from flywheel.judging.attacks import BiasReport, Known, attack, broken
 from flywheel.judging.drift import check_drift, drifted
-from flywheel.judging.judge import Judge, Notify, by_marks
+from flywheel.judging.judge import ByMarks, Judge, Notify
 from flywheel.judging.store import Judged, judge_pairs, judgement_id, missing_purpose
 from flywheel.judging.targets import HumanMark, HumanPair
 from flywheel.lake.manifests import Manifest, content_id, list_manifests, write_manifest
@@ -135,7 +135,7 @@ def calibrate_marks(
         abstained=sum(score.value is None for _, score in said),
         seed=seed,
     )
-    bias = attack(by_marks(judge), _contrasts([item for item, _ in said]), limit=policy.attack_items)
+    bias = attack(ByMarks(judge), _contrasts([item for item, _ in said]), limit=policy.attack_items)
     made = Calibration(
         judge=judge.version, mode="pointwise", agreement=agreement, bias=bias, dropped=_lost(judged),
         label_ids=sorted({item.label_id for item, _ in said}), tune_labels=sorted(seen),

@@ -200,17 +200,47 @@ class ScorerJudge:
         return "left" if left > right else "right"
 
 
-def by_marks(judge: Judge, *, margin: float = 0.0) -> ScorerJudge:
-    """A marking judge as one that compares: each answer is marked alone, the higher mark wins.
+@dataclass(frozen=True)
+class ByMarks:
+    """A marking judge as one that compares: each answer is marked alone, the higher mark wins; an invalid one is 0.
 
-    Its attacks are then those of a comparing judge. An invalid mark counts as 0.
+    It has no order of answers, so both orders say the same. Its attacks are then those of a comparing judge.
     """
 
-    def scorer(messages: Sequence[Message], answers: Sequence[str]) -> list[float]:
-        marks = judge.score([Answer(messages, text) for text in answers])
-        return [_usable(mark) for mark in marks]
+    judge: Judge
 
-    return ScorerJudge(judge.version, scorer, margin, judge.needs, judge.reported)
+    @property
+    def version(self) -> str:
+        """That of the judge."""
+        return self.judge.version
+
+    @property
+    def needs(self) -> frozenset[Purpose]:
+        """Those of the judge."""
+        return self.judge.needs
+
+    @property
+    def reported(self) -> list[str]:
+        """Those of the judge."""
+        return self.judge.reported
+
+    def compare(self, pairs: Sequence[Pair], on_progress: Notify | None = None) -> list[Opinion]:
+        """All answers are marked in one go."""
+        answers = [Answer(pair.messages, text) for pair in pairs for text in (pair.left, pair.right)]
+        marks = self.judge.score(answers, on_progress)
+        return [self._opinion(left, right) for left, right in zip(marks[::2], marks[1::2], strict=True)]
+
+    def score(self, answers: Sequence[Answer], on_progress: Notify | None = None) -> list[Score]:
+        """The judge's own marks."""
+        return self.judge.score(answers, on_progress)
+
+    def _opinion(self, left: Score, right: Score) -> Opinion:
+        failed = next((mark.error for mark in (left, right) if mark.failed), None)
+        if failed is not None:
+            return Opinion("invalid", "invalid", failed, failed=True)
+        gap = (left.value or 0.0) - (right.value or 0.0)
+        side: Side = "tie" if gap == 0 else "left" if gap > 0 else "right"
+        return Opinion(side, side)
 
 
 def as_check(judge: Judge) -> Callable[[Sequence[Message], str, str | None], float]:

@@ -3,7 +3,7 @@
 import pytest
 
 from flywheel.errors import EngineError, UsageError
-from flywheel.judging.judge import Answer, Opinion, ScorerJudge, as_check, by_marks, judge_version
+from flywheel.judging.judge import Answer, ByMarks, Opinion, ScorerJudge, as_check, judge_version
 from flywheel.records import Message
 
 ASKED = [Message(role="user", content="q")]
@@ -70,8 +70,11 @@ def test_scorers_compare_by_their_margin(make):
 
 
 def test_a_marking_judge_compares_by_marks(make):
-    judge = by_marks(make["judge"](lambda answers: '{"score": 9}' if answers == ["good"] else "?"))
-    assert [opinion.verdict for opinion in judge.compare([make["pair"]()])] == ["left"]
+    judge = ByMarks(make["judge"](lambda answers: {"good": '{"score": 9}', "away": None}.get(answers[0], "?")))
+    pairs = [make["pair"](), make["pair"](left="?", right="good"), make["pair"](left="x"), make["pair"](left="away")]
+    opinions = judge.compare(pairs)
+    assert [opinion.verdict for opinion in opinions] == ["left", "right", "tie", "abstain"]
+    assert [opinion.failed for opinion in opinions] == [False, False, False, True]
 
 
 def test_versions_change_with_model_settings_and_criterion():
