@@ -236,7 +236,7 @@ class FakeOpenAI:
                 self.end_headers()
                 self.wfile.write(text.encode())
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (as the base class has it)
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -8,7 +8,7 @@ goes, or the judge drifts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,7 +23,6 @@ from flywheel.judging.targets import HumanMark, HumanPair
 from flywheel.lake.manifests import Manifest, content_id, list_manifests, write_manifest
 from flywheel.lake.tables import Lake
 from flywheel.records import Record
-from flywheel.review.labels import read_labels
 
 Mode = Literal["pairwise", "pointwise"]
 KIND: Final = "judge_calibration"
@@ -171,12 +170,26 @@ def calibrations(lake: Lake, flow: str, version: str, mode: Mode = "pairwise") -
 
 
 def may_gate(
-    lake: Lake, flow: str, judge_version: str, *, policy: JudgingConfig | None = None, mode: Mode = "pairwise"
+    lake: Lake,
+    flow: str,
+    judge_version: str,
+    *,
+    tune_labels: Collection[str],
+    policy: JudgingConfig | None = None,
+    mode: Mode = "pairwise",
 ) -> tuple[bool, str]:
     """Whether a judge's word counts in the gate now, and why (not).
 
     It must be calibrated on enough labels with a kappa of at least ``min_kappa``, the labels must be those of the
     calibration still, the judge must not have drifted, and no attack may have carried further than the limits.
+
+    Args:
+        lake: where calibrations are.
+        flow: whose labels.
+        judge_version: which judge.
+        tune_labels: ids of the labels of split tune that hold now.
+        policy: the limits.
+        mode: comparing or marking.
     """
     policy = policy or JudgingConfig()
     found = calibrations(lake, flow, judge_version, mode)
@@ -184,8 +197,7 @@ def may_gate(
         return False, f"{judge_version} was never calibrated ({mode}); run `flywheel judge calibrate`"
     if reason := drifted(lake, flow, judge_version):
         return False, f"{reason}; set judging.revision to a new value, which makes it a new judge, and calibrate that"
-    now = _tune_labels(lake, flow)
-    current = [item for item in found if item.tune_labels == now]
+    current = [item for item in found if item.tune_labels == sorted(tune_labels)]
     if not current:
         return False, "the tune labels are not those of its calibration any more; run `flywheel judge calibrate`"
     return worth(current[-1], policy)
@@ -217,10 +229,6 @@ def _store(lake: Lake, flow: str, made: Calibration, seed: int) -> Calibration:
 
 def _lost(judged: Judged) -> dict[str, int]:
     return dict(judged.dropped) | ({"judge_failed": judged.failed} if judged.failed else {})
-
-
-def _tune_labels(lake: Lake, flow: str) -> list[str]:
-    return sorted(label.label_id for label in read_labels(lake, flow, split="tune"))
 
 
 def _kappa(left: np.ndarray, right: np.ndarray) -> float | None:

@@ -105,8 +105,8 @@ def _stored(lake: Lake, flow: str, judge: str, *, questions: Collection[str]) ->
     import pyarrow.compute as pc
 
     rows = lake.read(TABLE, flow=flow).filter(pc.field("judge") == judge)
-    asked = pc.utf8_slice_codeunits(rows["judgement_id"], 0, _QUESTION)
-    return from_arrow(rows.filter(pc.is_in(asked, pa.array(sorted(questions), pa.string()))), Judgement)
+    wanted = [_question(identity) in questions for identity in rows["judgement_id"].to_pylist()]
+    return from_arrow(rows.filter(pa.array(wanted, pa.bool_())), Judgement)
 
 
 @dataclass

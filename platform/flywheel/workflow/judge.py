@@ -163,9 +163,7 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         leaks=done["scan"]["leaks"],
         erased=tainted_lineage(context.lake, "model", _candidate(done).version),
         lineage=_lineage(context, done),
-        judge=evidence(
-            context.lake, context.config, candidate=_candidate(done).version, live=_live(done).version
-        ),
+        judge=evidence(context.lake, context.config, candidate=_candidate(done).version, live=_live(done).version),
     )
 
 

@@ -75,7 +75,7 @@ def run(
             lake, config.flow, used, pairs, on_progress=lambda done, total: progress.update(done, total, "pairs")
         )
     rate = win_rate(judged.rows, confidence=config.evaluation.confidence, seed=config.seed)
-    counts, why = calibration.may_gate(lake, config.flow, used.version, policy=config.judging)
+    counts, why = may_gate(lake, config, used.version)
     progress.finish(f"{judged.asked:,} pairs asked, {judged.reused:,} known")
     return {
         "judge": used.version, "candidate": candidate, "live": live, "suite": suite, "pairs": len(pairs),
@@ -115,7 +115,7 @@ def calibrate(
             made = calibration.calibrate_marks(
                 lake, config.flow, used, marks, config.judging, seen=seen, seed=config.seed, on_progress=notify
             )
-    counts, why = calibration.may_gate(lake, config.flow, used.version, policy=config.judging, mode=mode)
+    counts, why = may_gate(lake, config, used.version, mode)
     progress.finish(why)
     return {"judge": used.version, "may_gate": counts, "why": why, **_shown(made)}
 
@@ -132,7 +132,7 @@ def status(config: FlywheelConfig) -> dict[str, Any]:
         return {"judge": None, "why": NO_JUDGE}
     modes: dict[str, Any] = {}
     for mode in get_args(Mode):
-        counts, why = calibration.may_gate(lake, config.flow, version, policy=config.judging, mode=mode)
+        counts, why = may_gate(lake, config, version, mode)
         found = calibration.calibrations(lake, config.flow, version, mode)
         modes[mode] = {"may_gate": counts, "why": why, **(_shown(found[-1]) if found else {})}
     return {
@@ -154,7 +154,7 @@ def evidence(
         return None
     rows = store.read_judgements(lake, config.flow, version, left=candidate, right=live)
     modes: list[Mode] = [*(["pairwise"] if rows else []), *(["pointwise"] if _marks_cases(lake, config) else [])]
-    words = [calibration.may_gate(lake, config.flow, version, policy=config.judging, mode=mode) for mode in modes]
+    words = [may_gate(lake, config, version, mode) for mode in modes]
     if not words:
         return None
     rate = win_rate(rows, confidence=config.evaluation.confidence, seed=config.seed)
@@ -172,6 +172,12 @@ def _marks_cases(lake: Lake, config: FlywheelConfig) -> bool:
     """Whether a suite that decides has cases that are marked by a judge."""
     suites = [config.evaluation.primary_suite, *config.evaluation.guard_suites]
     return any(str(case.check.kind) == "judge" for case in load_cases(lake, config.flow, suites))
+
+
+def may_gate(lake: Lake, config: FlywheelConfig, version: str, mode: Mode = "pairwise") -> tuple[bool, str]:
+    """``calibration.may_gate`` with the labels as they are now."""
+    tune = [label.label_id for label in read_labels(lake, config.flow, split="tune")]
+    return calibration.may_gate(lake, config.flow, version, tune_labels=tune, policy=config.judging, mode=mode)
 
 
 def calibration_labels(lake: Lake, config: FlywheelConfig) -> frozenset[str]:

@@ -7,7 +7,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from flywheel.config import JudgingConfig
 from flywheel.errors import UsageError
-from flywheel.judging.calibration import agree, calibrate_marks, calibrate_pairs, calibrations, may_gate
+from flywheel.judging import calibration
+from flywheel.judging.calibration import agree, calibrate_marks, calibrate_pairs, calibrations
 from flywheel.judging.drift import Probes, check_drift, compare, drifted
 from flywheel.judging.judge import ScorerJudge
 from flywheel.judging.targets import human_marks, human_pairs
@@ -36,6 +37,11 @@ def label(number: int, kind="correct", minutes=0, annotator="ann", **more):
         row, annotator=annotator, kind=kind, split="tune", correction=correction, ts=T0 + timedelta(minutes=minutes)
     )
     return made.model_copy(update=more)
+
+
+def may_gate(lake, flow, version, **more):
+    tune = {item.label_id for item in read_labels(lake, flow, split="tune")}
+    return calibration.may_gate(lake, flow, version, tune_labels=tune, **more)
 
 
 def good(messages, answers):
