@@ -68,7 +68,7 @@ def run(
         raise UsageError(
             f"there are no answers of both {candidate} and {live} {where}; evaluate both models on it first"
         )
-    with _opened(lake, config, judge) as used:
+    with opened(lake, config, judge) as used:
         progress.start("judge", f"{len(pairs):,} pairs")
         drift = check_drift(lake, config.flow, used)
         judged = store.judge_pairs(
@@ -99,7 +99,7 @@ def calibrate(
     seen = [label.label_id for label in labels]
     rows = _inferences(lake, config.flow, [label.inference_id for label in labels])
     allowed = purposes(lake, config.flow, rows.values())
-    with _opened(lake, config, judge) as used:
+    with opened(lake, config, judge) as used:
         progress.start("calibrate", f"{used.version}, {mode}")
 
         def notify(done: int, total: int) -> None:
@@ -207,8 +207,15 @@ def configured_version(lake: Lake, config: FlywheelConfig) -> str | None:
 
 
 @contextlib.contextmanager
-def _opened(lake: Lake, config: FlywheelConfig, judge: Judge | None) -> Iterator[Judge]:
-    """The judge, ready to be asked: a model of our own runs, or a cluster is there for its batch."""
+def opened(lake: Lake, config: FlywheelConfig, judge: Judge | None = None) -> Iterator[Judge]:
+    """The configured judge, ready to be asked: a model of our own runs, or a cluster is there for its batch.
+
+    ``judge.as_check`` makes of it what checks of kind ``judge`` call. Another ``judge`` that is given comes back as it is.
+
+    Raises:
+        UsageError: none is configured, or its model is not known.
+        EngineError: its engine did not start.
+    """
     settings = config.judging
     if judge is not None:
         yield judge
