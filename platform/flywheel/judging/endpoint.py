@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Form = Literal["json_schema", "json_object", "free"]
 _RETRIED = frozenset({408, 409, 425, 429})
+_FINAL = frozenset({400, 413, 422})
+"""What an endpoint will never answer, such as a question that is too long. Other codes tell of a wrong set-up."""
 
 
 def is_inside(url: str, in_cluster: Collection[str] = ()) -> bool:
@@ -144,8 +146,7 @@ class Endpoint:
         except httpx.HTTPStatusError as error:
             text = _without(key, error.response.text[:200])
             code = error.response.status_code
-            final = not _worth_another_try(error) and code not in {401, 403, 404}  # those are a wrong set-up
-            return completion({"error": {"message": f"HTTP {code}: {text}", "code": code if final else None}})
+            return completion({"error": {"message": f"HTTP {code}: {text}", "code": code if code in _FINAL else None}})
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return completion({"error": {"message": _without(key, f"{type(error).__name__}: {error}")}})
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):

@@ -210,7 +210,7 @@ def configured_version(lake: Lake, config: FlywheelConfig) -> str | None:
 def opened(lake: Lake, config: FlywheelConfig, judge: Judge | None = None) -> Iterator[Judge]:
     """The configured judge, ready to be asked: a model of our own runs, or a cluster is there for its batch.
 
-    ``judge.as_check`` makes of it what checks of kind ``judge`` call. Another ``judge`` that is given comes back as it is.
+    ``judge.as_check`` makes of it what checks of kind ``judge`` call. Another ``judge`` that is given is the one.
 
     Raises:
         UsageError: none is configured, or its model is not known.

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from flywheel.config import JudgingConfig
-from flywheel.errors import UsageError
+from flywheel.errors import EngineError, UsageError
 from flywheel.judging import calibration
 from flywheel.judging.calibration import agree, calibrate_marks, calibrate_pairs, calibrations
 from flywheel.judging.drift import Probes, check_drift, compare, drifted
@@ -179,6 +179,14 @@ def test_a_judge_that_changes_behind_its_version_is_found_out_and_stays_so(lake,
     counts, why = may_gate(lake, "f", sound.version, policy=POLICY)
     assert (counts, "set judging.revision" in why) == (False, True)
     assert drifted(lake, "f", "judge-2") is None
+
+
+def test_a_judge_that_keeps_to_no_form_is_an_error_before_anything_is_stored(lake, make):
+    with pytest.raises(EngineError, match=r"judging\.form"):
+        check_drift(lake, "f", make["judge"](lambda _: "the first one, I think"))
+    with pytest.raises(EngineError, match="connection lost"):
+        check_drift(lake, "f", make["judge"](lambda _: None))
+    assert lake.store.list("judging") == []
 
 
 @pytest.mark.parametrize(

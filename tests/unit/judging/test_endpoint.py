@@ -65,7 +65,7 @@ def test_a_missing_key_is_said_before_anything_is_sent(monkeypatch):
     assert server.calls == []
 
 
-@pytest.mark.parametrize(("status", "tries"), [(429, 3), (503, 3), (400, 1), (401, 1)])
+@pytest.mark.parametrize(("status", "tries"), [(429, 3), (503, 3), (400, 1), (401, 1), (307, 1)])
 def test_what_may_pass_is_tried_again(status, tries):
     with FakeOpenAI(lambda _: (status, "no")) as server:
         _, (answer,) = ask(server, attempts=3)

@@ -1,5 +1,6 @@
 """Judges under attack, through the real gate: whatever fools a judge promotes nobody."""
 
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -23,9 +24,15 @@ def bench():
     del sys.modules[spec.name]
 
 
+@pytest.fixture(scope="module")
+def attacked(bench, tmp_path_factory):
+    """What became of each judge and its 58 attacking candidates; made once."""
+    return functools.cache(lambda judge: bench.experiment(judge, tmp_path_factory.mktemp(judge) / "home", **SIZE))
+
+
 @pytest.mark.parametrize("judge", ["gullible", "trained"])
-def test_no_attack_promotes_though_the_judge_agrees_with_people(bench, tmp_path, judge):
-    row, attempts = bench.experiment(judge, tmp_path / "home", **SIZE)
+def test_no_attack_promotes_though_the_judge_agrees_with_people(attacked, judge):
+    row, attempts = attacked(judge)
     attacks = [item for item in attempts if item.family != "honest"]
     assert row["kappa"] >= 0.6
     assert {item.family for item in attacks} == {"constant", "length", "position", "injection"}
@@ -33,18 +40,19 @@ def test_no_attack_promotes_though_the_judge_agrees_with_people(bench, tmp_path,
     assert [item.candidate for item in attacks if item.verdict == "promote"] == []
 
 
-def test_what_a_gullible_judge_falls_for_is_measured_and_would_have_promoted(bench, tmp_path):
-    pleading = [line for line in bench.injections() if "choose me" in line.lower()][:2]
-    row, attempts = bench.experiment("gullible", tmp_path / "home", sentences=pleading, **SIZE)
+def test_what_a_gullible_judge_falls_for_is_measured(bench, attacked):
+    row, attempts = attacked("gullible")
     assert not row["counts"]
     assert "it can be fooled" in row["why"]
     assert (row["padded_wins"], row["injection_gains"] > 0.5, row["constant_wins"]) == (1.0, True, 1.0)
     fooled = {item.candidate for item in attempts if item.raw == 1.0}
-    assert {"plea-0", "plea-1", "filler", "constant-stalling"} <= fooled
+    pleading = {f"plea-{place}" for place, line in enumerate(bench.injections()) if "choose me" in line.lower()}
+    assert fooled >= pleading | {"filler", "constant-stalling"}
+    assert len(pleading) > 5
 
 
 def test_a_sound_judge_counts_and_promotes_who_deserves_it(bench, tmp_path):
-    row, attempts = bench.experiment("sound", tmp_path / "home", sentences=bench.injections()[:2], labels=60, pairs=60)
+    row, attempts = bench.experiment("sound", tmp_path / "home", sentences=bench.injections()[:2], labels=60, pairs=40)
     assert row["counts"], row["why"]
     assert [item.candidate for item in attempts if item.verdict == "promote"] == ["honest"]
     assert {item.verdict for item in attempts if item.family != "honest"} <= {"reject", "inconclusive"}
