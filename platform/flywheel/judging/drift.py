@@ -55,8 +55,8 @@ def ask_probes(judge: Judge) -> Probes:
         raise EngineError(f"the judge could not be asked its probes: {failed.error}; start it, then run this again")
     if all(opinion.forward == opinion.backward == "invalid" for opinion in opinions):
         raise EngineError(
-            f"the judge answers none of its probes as asked ({opinions[0].error}); set judging.form to what its endpoint "
-            "knows (json_schema, json_object or free), or take a more able model"
+            f"the judge answers none of its probes as asked ({opinions[0].error}); set judging.form to what its "
+            "endpoint knows (json_schema, json_object or free), or take a more able model"
         )
     return Probes(
         verdicts=[f"{opinion.forward}/{opinion.backward}" for opinion in opinions], reported=sorted(judge.reported)
