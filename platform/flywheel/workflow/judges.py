@@ -145,14 +145,16 @@ def status(config: FlywheelConfig) -> dict[str, Any]:
 def evidence(
     lake: Lake, config: FlywheelConfig, *, candidate: str, live: str, version: str | None = None
 ) -> JudgeEvidence | None:
-    """What the gate hears of the judge: its stored word about two models, and whether its marks in suites count.
+    """What the gate hears of the judge: its stored word about two models on random items, and whether its marks count.
 
     None where there is no judge, or it has done neither.
     """
     version = version or configured_version(lake, config)
     if version is None:
         return None
+    selected = _selected_cases(lake, config)
     rows = store.read_judgements(lake, config.flow, version, left=candidate, right=live)
+    rows = [row for row in rows if row.item_id not in selected]
     modes: list[Mode] = [*(["pairwise"] if rows else []), *(["pointwise"] if _marks_cases(lake, config) else [])]
     words = [may_gate(lake, config, version, mode) for mode in modes]
     if not words:
@@ -166,6 +168,13 @@ def evidence(
         rate=rate.controlled,
         interval=rate.controlled_interval,
     )
+
+
+def _selected_cases(lake: Lake, config: FlywheelConfig) -> set[str]:
+    """Cases of all suites but the primary one: not drawn at random (failures are the live model's own), so unfair."""
+    cases = lake.read("eval_cases", flow=config.flow, columns=["case_id", "suite"])
+    pairs = zip(cases["case_id"].to_pylist(), cases["suite"].to_pylist(), strict=True)
+    return {case for case, suite in pairs if suite != config.evaluation.primary_suite}
 
 
 def _marks_cases(lake: Lake, config: FlywheelConfig) -> bool:

@@ -109,6 +109,17 @@ def test_the_shadow_is_judged(flow):
     assert evidence(flow.lake, flow.config, candidate="v3", live="v1") is None
 
 
+def test_a_suite_that_was_selected_is_judged_for_people_and_not_for_the_gate(flow):
+    case = flow.case("golden", None).model_copy(update={"case_id": "case-failed", "suite": "failures"})
+    flow.lake.append("eval_cases", [case], app="test", version=1)
+    results = [flow.result(case, version).model_copy(update={"suite": "failures"}) for version in ("v1", "v2")]
+    flow.lake.append("eval_results", results, app="test", version=1, flow="triage")
+    assert run(flow.config, candidate="v2", suite="failures")["win_rate"]["wins"] == 1
+    assert evidence(flow.lake, flow.config, candidate="v2", live="v1") is None
+    run(flow.config, candidate="v2", suite="random")
+    assert evidence(flow.lake, flow.config, candidate="v2", live="v1").n == 3
+
+
 def test_a_judge_outside_sees_only_what_people_give_to_third_parties(tmp_path, server, monkeypatch):
     """The address is the fake's; only what counts as inside is changed."""
     monkeypatch.setattr("flywheel.workflow.judges.is_inside", lambda *_: False)
