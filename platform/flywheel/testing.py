@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import string
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 CHAT_TEMPLATE = (
@@ -207,3 +210,66 @@ class MemoryStore:
 
         if self.broken:
             raise LakeError("the store is away")
+
+
+class FakeOpenAI:
+    """An OpenAI-compatible endpoint on loopback, for a ``with``: ``reply`` makes the text of every completion.
+
+    ``reply`` may also return (status, body) to answer with an error. ``calls`` holds (headers, body) of each request.
+    """
+
+    def __init__(self, reply: Callable[[dict[str, Any]], str | tuple[int, str]], *, model: str = "fake-1") -> None:
+        self.reply, self.model = reply, model
+        self.calls: list[tuple[dict[str, str], dict[str, Any]]] = []
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                fake.calls.append(({key.lower(): value for key, value in self.headers.items()}, body))
+                status, text = fake.answer(body)
+                self.send_response(status)
+                self.send_header("content-length", str(len(text.encode())))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (as the base class has it)
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def answer(self, body: dict[str, Any]) -> tuple[int, str]:
+        """Status and text of one response."""
+        said = self.reply(body)
+        if not isinstance(said, str):
+            return said
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        return 200, json.dumps({"object": "chat.completion", "model": self.model, "choices": [choice]})
+
+    def __enter__(self) -> FakeOpenAI:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def quoted_answers(body: dict[str, Any]) -> list[str]:
+    """The answers in a question of ``judging.prompts``: two to compare, or one to mark."""
+    prompt = body["messages"][-1]["content"]
+    return [text for _, text in re.findall(r"\[answer(?: [AB])? (\w+)\]\n(.*?)\n\[end \1\]", prompt, re.DOTALL)]
+
+
+def gullible(body: dict[str, Any]) -> str:
+    """A judge that prefers whatever says "choose me", then the longer, then the first; marks are high for the same."""
+    answers = quoted_answers(body)
+    begged = ["choose me" in text.lower() for text in answers]
+    if len(answers) == 1:
+        return json.dumps({"score": 10 if begged[0] or len(answers[0]) > 60 else 3})
+    first = (begged[0], len(answers[0])) >= (begged[1], len(answers[1]))
+    return json.dumps({"better": "A" if first else "B"})

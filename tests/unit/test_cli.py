@@ -239,3 +239,23 @@ def test_forget_takes_no_for_an_answer(tmp_path):
     )  # fmt: skip
     assert "Remove this for good?" in done.stdout
     assert not list((tmp_path / ".flywheel" / "lake").rglob("erasures"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--candidate", "v2"], "either --suite NAME or --shadow"),
+        (["calibrate", "--mode", "sideways"], "pairwise and pointwise"),
+        (["calibrate"], "there is no judge"),
+        (["calibrate", "--set", "judging.backend=endpoint"], "judging.model"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_is_a_usage_error(tmp_path, arguments, said):
+    done = flywheel("judge", *arguments, cwd=tmp_path)
+    assert said in done.stderr
+    assert done.returncode == 2
+
+
+def test_the_status_of_no_judge(tmp_path):
+    done = flywheel("judge", "status", "--json", cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)["judge"]) == (0, None), done.stderr

@@ -249,6 +249,66 @@ class EvaluationConfig(Config):
     regression: RegressionConfig = Field(default_factory=RegressionConfig)
 
 
+class JudgingConfig(Config):
+    """A language model that compares answers. By default there is none; its word counts only as far as people agree."""
+
+    backend: Literal["none", "endpoint", "engine", "batch"] = Field(
+        default="none",
+        description="endpoint: any OpenAI-compatible address; engine: a model version on our engines; batch: the same "
+        "as one Ray Data job, for many pairs",
+    )
+    model: str | None = Field(default=None, description="its name at the endpoint; else a version or a model folder")
+    url: str | None = Field(default=None, description="endpoint: base address, usually ending in /v1")
+    key_env: str | None = Field(default=None, description="endpoint: environment variable that holds the key")
+    in_cluster_hosts: list[str] = Field(
+        default_factory=list,
+        description="hosts of endpoints that are our own; others need third_party consent, but for loopback and *.svc",
+    )
+    form: Literal["json_schema", "json_object", "free"] = Field(
+        default="json_schema", description="how the endpoint holds replies to their form; free: it is only asked to"
+    )
+    criterion: str = Field(
+        default="The answer does what the user asks for, correctly and completely.", min_length=1,
+        description="what is better about the better answer",
+    )  # fmt: skip
+    revision: str = Field(
+        default="1", description="a new value makes a new judge, e.g. when the model behind it changed"
+    )
+    max_tokens: int = Field(default=32, gt=0, description="longest reply")
+    max_model_len: int = Field(
+        default=2048,
+        gt=0,
+        description="engine, batch: longest question plus reply, tokens; an engine that runs keeps its",
+    )
+    concurrency: int = Field(default=8, ge=1, description="questions in flight")
+    timeout_s: float = Field(default=60, gt=0, description="seconds one try of a question may take")
+    attempts: int = Field(default=4, ge=1, description="tries of a question")
+    min_kappa: float = Field(default=0.6, ge=0, le=1, description="least Cohen's kappa with people for it to count")
+    min_labels: int = Field(default=50, ge=2, description="least labels of split tune behind that kappa")
+    attack_items: int = Field(default=30, ge=1, description="items of each attack during calibration")
+    max_position_bias: float = Field(
+        default=0.3, ge=0, le=1, description="|first - second| place, as a share of the replies that name one"
+    )
+    max_length_gain: float = Field(default=0.1, ge=0, le=1, description="share of answers that filler makes win")
+    max_injection_gain: float = Field(default=0.04, ge=0, le=1, description="share of 50 injected sentences that win")
+    max_constant_wins: float = Field(default=0.1, ge=0, le=1, description="share that the best constant answer wins")
+
+    @field_validator("url")
+    @classmethod
+    def _holds_no_key(cls, value: str | None) -> str | None:
+        if value is not None and (not value.startswith(("http://", "https://")) or "@" in value):
+            raise ValueError("not an http(s) address without user and password; name the key's variable in key_env")
+        return value
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> JudgingConfig:
+        if self.backend != "none" and not self.model:
+            raise ValueError(f"backend '{self.backend}' needs judging.model")
+        if (self.backend == "endpoint") != (self.url is not None):
+            raise ValueError("judging.url goes with backend 'endpoint', and only with it")
+        return self
+
+
 class GatePolicy(Config):
     """What a candidate must show before it serves. Whatever is missing does not promote."""
 
@@ -261,6 +321,11 @@ class GatePolicy(Config):
     max_shadow_error_rate: float = Field(default=0.02, ge=0, le=1)
     max_latency_ratio: float = Field(default=1.5, gt=0, description="candidate / live median latency in the shadow")
     max_leaks: int = Field(default=0, ge=0)
+    require_judge: bool = Field(default=False, description="a judge that counts must have compared the candidate")
+    min_judged_pairs: int = Field(default=100, ge=1, description="decided pairs of a judge")
+    min_judge_rate: float = Field(
+        default=0.48, ge=0, le=1, description="lower bound of the length-controlled win rate must exceed this"
+    )
 
 
 class RolloutConfig(Config):
@@ -338,6 +403,7 @@ class FlywheelConfig(Config):
     sweep: SweepConfig = Field(default_factory=SweepConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    judging: JudgingConfig = Field(default_factory=JudgingConfig)
     rollout: RolloutConfig = Field(default_factory=RolloutConfig)
     cadence: CadenceConfig = Field(default_factory=CadenceConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ def generate(
     temperature: float = 0.0,
     concurrency: int = 32,
     timeout_s: float = 60,
+    extra: Mapping[str, Any] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Answer every conversation with the running engine of ``version``.
@@ -54,6 +55,7 @@ def generate(
         temperature: 0 is greedy.
         concurrency: requests in the engine at once.
         timeout_s: seconds one item may take.
+        extra: further fields of every request, such as ``response_format``.
         on_progress: called with the number of answers done so far.
 
     Returns:
@@ -68,10 +70,11 @@ def generate(
             "messages": [message.model_dump() for message in conversation],
             "max_tokens": max_tokens,
             "temperature": temperature,
+            **(extra or {}),
         }
         for conversation in conversations
     ]
-    return _run(_generate(_handle(version), bodies, concurrency, timeout_s, on_progress))
+    return run_to_end(_generate(_handle(version), bodies, concurrency, timeout_s, on_progress))
 
 
 async def _generate(
@@ -152,8 +155,8 @@ def _handle(version: str) -> Any:
         raise EngineError(f"no engine of '{version}' is running; start it first (inference.engines.start)") from error
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end on a loop of its own, also when the caller already is in one."""
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run asynchronous work on a loop of its own, also when the caller already is in one."""
     outcome: list[T] = []
     failure: list[BaseException] = []
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from flywheel.config import GatePolicy
+from flywheel.judging.evidence import JudgeEvidence
 from flywheel.records import Reason, Record, Verdict
 from flywheel.rollout.shadow import ShadowSummary
 
@@ -67,6 +68,7 @@ class GateInput(Record):
     )
     erased: list[str] | None = Field(description="manifests behind the candidate that are marked: data since erased")
     lineage: Lineage | None
+    judge: JudgeEvidence | None = Field(default=None, description="a judge's word, where one is configured")
     required_instruments: list[str] = Field(
         default_factory=lambda: ["filter", "sweep", "reward", "training"],
         description="entries that ``lineage.used`` must have; an empty entry says that it saw nothing",
@@ -103,6 +105,7 @@ def decide(given: GateInput, policy: GatePolicy) -> GateResult:
     conditions += _shadow(given.shadow, policy)
     conditions += [_leaks(given.leaks, policy), _contamination(given.contamination), _erased(given.erased)]
     conditions += [_lineage(given.lineage, given.required_instruments)]
+    conditions += _judge(given.judge, policy)
     verdict = _verdict({condition.outcome for condition in conditions})
     return GateResult(
         verdict=verdict,
@@ -241,6 +244,42 @@ def _lineage(lineage: Lineage | None, required: Collection[str]) -> _Condition:
         )
     outcome = Outcome.FAIL if guilty else Outcome.PASS
     return _condition(name, outcome, text, measured=count, threshold=0)
+
+
+def _judge(judge: JudgeEvidence | None, policy: GatePolicy) -> list[_Condition]:
+    """A judge whose word does not count leaves the question open: what it approved of may be what fools it."""
+    name = "judge_prefers"
+    if judge is None:
+        text = "No judge has compared the candidate with the live model; run `flywheel judge run`."
+        return [_missing(name, text)] if policy.require_judge else []
+    if not judge.counts:
+        return [_missing("judge_counts", f"The judge's word does not count: {judge.why}.")]
+    counts = _condition("judge_counts", Outcome.PASS, f"The judge's word counts: {judge.why}.", measured=1, threshold=1)
+    if judge.n is None and not policy.require_judge:
+        return [counts]
+    if not judge.n:
+        few = _counted(name, 0, policy.min_judged_pairs, "The judge has decided no pair yet; run `flywheel judge run`.")
+        return [counts, few]
+    if judge.rate is None or judge.interval is None:
+        text = "One model's answers are all longer, or from one person: what the judge prefers cannot be told."
+        return [counts, _missing(name, text)]
+    return [counts, _preferred(name, judge.n, judge.rate, judge.interval, policy)]
+
+
+def _preferred(name: str, n: int, rate: float, interval: tuple[float, float], policy: GatePolicy) -> _Condition:
+    few, limit, (low, high) = n < policy.min_judged_pairs, policy.min_judge_rate, interval
+    if low > limit:
+        outcome = Outcome.WAIT if few else Outcome.PASS
+    else:
+        outcome = Outcome.WAIT if few and high > limit else Outcome.FAIL
+    text = (
+        f"The judge prefers it in {rate:.1%} ({low:.1%} to {high:.1%}) of {n} pairs, length aside; all of the interval "
+        f"must lie above {limit:.1%}, on at least {policy.min_judged_pairs} pairs."
+    )
+    return _Condition(
+        outcome,
+        Reason(name=name, passed=_passed(outcome), measured=rate, interval=interval, threshold=limit, text=text),
+    )
 
 
 def _counted(name: str, n: int, wanted: int, text: str) -> _Condition:

@@ -143,6 +143,10 @@ class Consents:
         if table == "eval_results":
             cases = self._case_sources()
             return [[one] if (one := cases.get(case)) else [] for case in rows["case_id"].to_pylist()]
+        if table == "judgements":  # of a case, or of an inference itself
+            cases = self._case_sources()
+            sources = [cases.get(item, item) for item in rows["item_id"].to_pylist()]
+            return [[one] if one else [] for one in sources]
         return None
 
     def _allowed(self, inference_ids: Collection[str]) -> set[str]:

@@ -24,6 +24,7 @@ from flywheel.workflow.cluster import read_up
 from flywheel.workflow.contamination import contamination_at_gate
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
+from flywheel.workflow.judges import calibration_labels, evidence
 from flywheel.workflow.scorers import make_scorers
 from flywheel.workflow.steps import Artifact
 
@@ -172,6 +173,7 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         contamination=contamination_at_gate(context.lake, context.config, done["curate"]["id"]),
         erased=tainted_lineage(context.lake, "model", _candidate(done).version),
         lineage=_lineage(context, done),
+        judge=evidence(context.lake, context.config, candidate=_candidate(done).version, live=_live(done).version),
     )
 
 
@@ -215,6 +217,7 @@ def _lineage(context: Context, done: dict[str, Artifact]) -> Lineage:
             "reward": frozenset(rewarded),
             "sweep": frozenset(searched),
             "filter": frozenset(searched),
+            "judge": calibration_labels(lake, config),
         },
     )
 

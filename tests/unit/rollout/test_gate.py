@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.config import GatePolicy
+from flywheel.judging.evidence import JudgeEvidence
 from flywheel.rollout.gate import GateInput, Lineage, SuiteEvidence, decide
 from flywheel.rollout.shadow import ShadowSummary
 
@@ -211,3 +212,37 @@ def test_a_smaller_gain_never_helps(drawn, loss):
     worse = drawn.primary.model_copy(update={"gain": drawn.primary.gain - loss, "low": drawn.primary.low - loss})
     if decide(drawn.model_copy(update={"primary": worse}), POLICY).verdict == "promote":
         assert decide(drawn, POLICY).verdict == "promote"
+
+
+def judge(**changes) -> JudgeEvidence:
+    return JudgeEvidence(**{"judge": "j", "counts": True, "why": "kappa 0.8", "n": 200, "rate": 0.6,
+                            "interval": (0.52, 0.68), **changes})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"),
+    [
+        (judge(), "promote"),
+        (judge(interval=(0.485, 0.7)), "promote"),
+        (judge(counts=False, why="it can be fooled"), "inconclusive"),
+        (judge(counts=False, rate=0.1, interval=(0.05, 0.2)), "inconclusive"),
+        (judge(interval=(0.4, 0.7)), "reject"),
+        (judge(n=50), "continue"),
+        (judge(n=50, interval=(0.4, 0.7)), "continue"),
+        (judge(n=50, interval=(0.1, 0.3)), "reject"),
+        (judge(n=0, rate=None, interval=None), "continue"),
+        (judge(rate=None, interval=None), "inconclusive"),
+        (judge(n=None, rate=None, interval=None), "promote"),  # it only marked cases of suites
+        (None, "promote"),
+    ],
+)
+def test_a_judge_stops_a_candidate_and_promotes_none_alone(word, verdict):
+    assert decide(given_(judge=word), POLICY).verdict == verdict
+    assert decide(given_(judge=word, primary=suite(gain=-0.05, low=-0.08, high=-0.02)), POLICY).verdict == "reject"
+
+
+def test_a_required_judge_must_have_compared():
+    strict = GatePolicy(require_judge=True)
+    assert decide(given_(judge=judge()), strict).verdict == "promote"
+    assert decide(given_(), strict).verdict == "inconclusive"
+    assert decide(given_(judge=judge(n=None, rate=None, interval=None)), strict).verdict == "continue"

@@ -24,6 +24,7 @@ from flywheel.records import (
     Example,
     Feedback,
     Inference,
+    Judgement,
     Message,
     Signal,
     feedback_id,
@@ -270,3 +271,26 @@ def test_what_cannot_be_exported_says_what_can(shop: Shop, name, more, said):
 def test_a_place_that_cannot_be_written_says_so(shop: Shop):
     with pytest.raises(UsageError, match="cannot be written"):
         shop.export("feedback", "no/such/folder.jsonl")
+
+
+def test_judgements_follow_the_consent_behind_their_item(shop: Shop):
+    case = EvalCase(
+        case_id="of-cid", flow="triage", suite="s", messages=PROMPT, check=Check(kind="exact", expected="x"),
+        origin="random", inference_id=shop.rows["cid"].inference_id,
+    )  # fmt: skip
+    own = case.model_copy(update={"case_id": "golden", "inference_id": None, "origin": "golden"})
+    shop.put("eval_cases", [case, own])
+    items = [shop.rows["ann"].inference_id, shop.rows["ben"].inference_id, "of-cid", "golden", "nobody-knows"]
+    rows = [
+        Judgement(
+            judgement_id=f"j{n}", flow="triage", ts=utcnow(), judge="j", item_id=item, left_version="a", verdict="tie",
+            right_version="b", forward="tie", backward="tie", left_length=1, right_length=1,
+        )
+        for n, item in enumerate(items)
+    ]  # fmt: skip
+    shop.put("judgements", rows)
+    report = shop.export("judgements", "j.jsonl")
+    assert [row["item_id"] for row in shop.lines("j.jsonl")] == [items[1], "golden"]
+    assert (report.rows, report.not_consented, report.purpose) == (2, 3, "evaluation")
+    shop.say("cid", "evaluation", "granted")
+    assert shop.export("judgements", "k.jsonl").rows == 3

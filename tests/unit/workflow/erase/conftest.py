@@ -17,11 +17,13 @@ from flywheel.capture.ship import ship_once
 from flywheel.config import EvaluationConfig, FilterConfig, FlywheelConfig, LabelsConfig, QualityConfig
 from flywheel.evaluation.run import evaluate
 from flywheel.inference.generate import Completion
+from flywheel.judging.judge import Pair, ScorerJudge
+from flywheel.judging.store import judge_pairs
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.quality.score import ScoreResult
-from flywheel.records import Consent, Feedback, Inference, Message, ShadowPair, Signal, feedback_id, utcnow
+from flywheel.records import Consent, EvalCase, Feedback, Inference, Message, ShadowPair, Signal, feedback_id, utcnow
 from flywheel.review import labels as review
 from flywheel.rollout import routing
 from flywheel.telemetry import Silent
@@ -210,8 +212,20 @@ def _run_turn(world: World) -> None:
     slices = {result.slice: {"n": 1} for result in run.results}
     suite = {"n": 6, "live": 0.5, "candidate": 0.9, "difference": 0.4, "interval": [0.3, 0.5]}
     step("evaluate", {"suites": {"random": suite}, "slices": {"random": {**slices, "shared": {"n": 3}}}})
+    _judge(world, run.results)
     (context.work / "train").mkdir()
     (context.work / "train" / "examples.npz").write_bytes(f"encoded {word(ANN)}".encode())
+
+
+def _judge(world: World, results) -> None:
+    """About everybody: an answer in the shadow, and a case."""
+    judge = ScorerJudge("judge-length", lambda _, answers: [float(len(text)) for text in answers])
+    cases = {case.case_id: case for case in world.lake.records("eval_cases", EvalCase)}
+    asked = [(rows[0].inference_id, world.subject(user)) for user, rows in world.rows.items()]
+    asked += [(result.case_id, cases[result.case_id].subject) for result in results if result.suite == "random"]
+    pairs = [Pair(item, [], f"answer {n}", "live", "triage-v0002", "triage-v0001", subject)
+             for n, (item, subject) in enumerate(asked)]  # fmt: skip
+    judge_pairs(world.lake, "triage", judge, pairs)
 
 
 def _leave_on_the_way(world: World) -> None:

@@ -33,7 +33,7 @@ from flywheel.workflow.trace import Trace
 from flywheel.workflow.turn import step_key
 
 TABLES = ("inferences", "feedback", "consents", "labels", "signals", "shadow_pairs", "examples", "eval_cases",
-          "eval_results")  # fmt: skip
+          "eval_results", "judgements")  # fmt: skip
 
 
 def contents(home):
@@ -109,7 +109,7 @@ def test_every_removed_row_is_counted_once(world):
         "signals": 7,
         "labels": 2,
         "shadow_pairs": 1,
-        "judgements": 0,
+        "judgements": 2,  # in the shadow, and on a case
         "consents": 1,
         "feedback": 8,
         "inferences": 6,
