@@ -114,13 +114,29 @@ def _clean_train(artifact: Artifact, trace: Trace) -> int:
 
 
 def _clean_evaluate(artifact: Artifact, trace: Trace) -> int:
-    return sum(_drop_keys(slices, trace.slices) for slices in artifact["slices"].values())
+    removed = sum(_drop_keys(slices, trace.slices) for slices in artifact["slices"].values())
+    return removed + _drop_ids(artifact.get("changed", {}), trace)
+
+
+def _clean_gate(artifact: Artifact, trace: Trace) -> int:
+    return _drop_ids({"lineage": (artifact.get("lineage") or {}).get("overlap", {})}, trace)
+
+
+def _drop_ids(lists: dict[str, dict[str, list[str]]], trace: Trace) -> int:
+    """From lists of ids, two levels down."""
+    gone, removed = trace.ids | trace.cases, 0
+    for entries in lists.values():
+        for name, ids in entries.items():
+            entries[name] = [identity for identity in ids if identity not in gone]
+            removed += len(ids) - len(entries[name])
+    return removed
 
 
 _ARTIFACTS: Final[dict[str, Callable[[Artifact, Trace], int]]] = {
     "split": _clean_split,
     "train": _clean_train,
     "evaluate": _clean_evaluate,
+    "gate": _clean_gate,
 }
 """Steps whose artifacts hold subjects, texts or ids -> how they go; returns how many entries went."""
 

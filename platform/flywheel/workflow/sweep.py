@@ -24,7 +24,7 @@ from flywheel.quality.build import BuildResult
 from flywheel.quality.filters import Columns, passing
 from flywheel.quality.rows import Candidate, same_answer
 from flywheel.quality.score import ScoreResult, SignalTable, read_signals
-from flywheel.records import Label, Record, utcnow
+from flywheel.records import Label, Record, Split, utcnow
 from flywheel.telemetry import Progress, Silent
 
 VOLUME_TIE = 1e-3
@@ -56,15 +56,17 @@ class TuneRows:
     label_ids: list[str]
 
 
-def tune_rows(rows: Sequence[Candidate], signals: SignalTable, labels: Sequence[Label]) -> TuneRows:
-    """Join labels of the tune split to candidates.
+def tune_rows(
+    rows: Sequence[Candidate], signals: SignalTable, labels: Sequence[Label], *, split: Split = "tune"
+) -> TuneRows:
+    """Join labels of a split to candidates; the sweep knows `tune` only.
 
     A target is right when it equals the label's answer: the served one (accept) or the correction; JSON by value.
     Several labels of one row: the latest counts. Labels of other splits are ignored.
     """
     known = {row.inference_id: row for row in rows}
     latest = {label.inference_id: label for label in sorted(labels, key=lambda one: (one.ts, one.label_id))
-              if label.split == "tune" and label.inference_id in known}  # fmt: skip
+              if label.split == split and label.inference_id in known}  # fmt: skip
     order = sorted(latest)
     judged = [known[row] for row in order]
     right = np.array([_is_right(row, latest[row.inference_id]) for row in judged], dtype=bool)

@@ -55,8 +55,8 @@ def test_everything_holds():
     assert result.verdict == "promote"
     assert all(reason.passed for reason in result.reasons)
     assert [reason.name for reason in result.reasons] == [
-        "primary_cases", "primary_gain", "guard:old-intents", "shadow_pairs", "shadow_errors", "shadow_latency",
-        "no_leaks", "no_erased_data", "separate_judges",
+        "primary_cases", "primary_gain", "guard:old-intents", "complete_pairs", "shadow_pairs", "shadow_errors",
+        "shadow_latency", "no_leaks", "no_erased_data", "separate_judges",
     ]  # fmt: skip
     assert "v2 may replace v1" in result.text
 

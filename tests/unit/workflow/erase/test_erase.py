@@ -96,7 +96,12 @@ def test_every_removed_row_is_counted_once(world):
         "outboxes": 2,
         "landing": 6 + 1 + 6 + 1 + 1 + 1 + 2,  # answers, pair, reactions, consent, one by Ben, one to Ben, two odd ones
         "quarantine": 1,
-        "turns": 1 + 1 + len(examples) + 1 + 2,  # side, text, ids that training left out (one of Ben's), groups
+        "turns": 1
+        + 1
+        + len(examples)
+        + 1
+        + 2
+        + 2,  # side, text, ids that training left out (one of Ben's), groups, cases
         "working copies": 7,  # her six answers, and Ben's that she corrected
         "drops": 6 - len(examples),
         "review notes": 2,
