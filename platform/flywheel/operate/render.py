@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from flywheel.text.visible import one_line
 from flywheel.workflow.erase import Erasure
 from flywheel.workflow.erase_turns import ENDED
 
@@ -72,7 +74,7 @@ def funnel_table(funnel: dict[str, Any]) -> Table:
     for stage in ("captured", "consented", "unique", "kept"):
         table.add_row(stage, f"{funnel.get(stage, 0):,}")
     for reason, count in sorted(funnel.get("dropped", {}).items(), key=lambda item: -item[1]):
-        table.add_row(f"[dim]dropped: {reason}[/]", f"[dim]{count:,}[/]")
+        table.add_row(_plain(f"dropped: {reason}", style="dim"), f"[dim]{count:,}[/]")
     return table
 
 
@@ -85,7 +87,7 @@ def before_after_table(metrics: dict[str, Any], confidence: float = 0.95) -> Tab
     for suite, row in metrics.get("suites", {}).items():
         low, high = (100 * bound for bound in row["interval"])
         table.add_row(
-            suite,
+            _plain(suite),
             f"{row['n']:,}",
             f"{100 * row['live']:.1f}",
             f"{100 * row['candidate']:.1f}",
@@ -100,10 +102,15 @@ def verdict_table(decision: str, reasons: list[dict[str, Any]]) -> Table:
     """The gate's verdict and each condition behind it."""
     style = VERDICT_STYLE.get(decision, "bold")
     table = Table(title=f"Gate: [{style}]{decision}[/]", title_justify="left", show_header=False)
-    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}
+    marks = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "wait": "[yellow]…[/]", "missing": "[yellow]?[/]"}
     for reason in reasons:
-        table.add_row(marks[reason["passed"]], reason["name"], reason["text"])
+        table.add_row(marks[reason["outcome"]], _plain(reason["name"]), _plain(reason["text"]))
     return table
+
+
+def _plain(text: str, *, style: str = "") -> Text:
+    """Words that came from outside (suites, models, reasons): no markup, and no control reaches the terminal."""
+    return Text(one_line(text), style=style)
 
 
 def status_tables(state: dict[str, Any], console: Console) -> None:
@@ -130,7 +137,10 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
         style = VERDICT_STYLE.get(turn["decision"], "")
         why = "; ".join(reason if isinstance(reason, str) else reason["text"] for reason in turn["reasons"])
         turns.add_row(
-            turn["id"], str(turn["started"])[:19], f"[{style}]{turn['decision']}[/]" if style else turn["decision"], why
+            turn["id"],
+            str(turn["started"])[:19],
+            f"[{style}]{turn['decision']}[/]" if style else turn["decision"],
+            _plain(why),
         )
     console.print(turns)
     console.print(funnel_table(state["funnel"]))

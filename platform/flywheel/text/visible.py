@@ -15,8 +15,6 @@ _UNSAFE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
-_PICTURES: Final = 0x2400
-_DELETE: Final = 0x7F
 
 
 def visible(text: str, *, limit: int | None = None) -> str:
@@ -27,7 +25,7 @@ def visible(text: str, *, limit: int | None = None) -> str:
         limit: characters that are kept; none: all.
     """
     cut = text if limit is None else text[:limit]
-    shown = _UNSAFE.sub(_picture, cut.replace("\r\n", "\n"))
+    shown = _UNSAFE.sub(_named, cut.replace("\r\n", "\n"))
     more = len(text) - len(cut)
     return f"{shown}\u2026 ({more:,} more characters)" if more else shown
 
@@ -37,8 +35,5 @@ def one_line(text: str, *, limit: int | None = None) -> str:
     return " ".join(visible(text, limit=limit).split())
 
 
-def _picture(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(_PICTURES + code)  # the Unicode block of control pictures: NUL is a small "NUL"
-    return "\u2421" if code == _DELETE else f"[U+{code:04X}]"
+def _named(match: re.Match[str]) -> str:
+    return f"[U+{ord(match[0]):04X}]"

@@ -1,4 +1,4 @@
-"""Is the filter right about labels that nothing was tuned on? (Goodhart's law: what is optimised stops measuring.)"""
+"""Is the filter right about labels that nothing was tuned on? Goodhart's law: what is optimised stops measuring."""
 
 from __future__ import annotations
 

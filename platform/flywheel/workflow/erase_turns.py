@@ -85,6 +85,14 @@ def erase_work(home: Path, trace: Trace, *, dry: bool = False) -> int:
     return removed
 
 
+def erase_reports(home: Path, trace: Trace, *, dry: bool = False) -> int:
+    """Remove this machine's reports if cases of the person may be in them; ``flywheel report`` makes them again."""
+    files = sorted((home / "reports").glob("*/*.html")) if trace.cases else []
+    for path in files if not dry else ():
+        path.unlink(missing_ok=True)
+    return len(files)
+
+
 def end_turns(store: ObjectStore) -> list[str]:
     """End the unfinished turns that have not trained yet: rows and table versions that they need are gone.
 

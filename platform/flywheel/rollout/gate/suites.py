@@ -75,8 +75,8 @@ def _complete(given: GateInput, policy: GatePolicy) -> Iterator[Condition]:
     text = "Every case has an answer of both models."
     if share:
         text = (
-            f"{worst.unpaired + worst.failed} of {worst.n + worst.unpaired} cases of suite '{worst.suite}' lack an answer of one "
-            f"model, and nobody knows whether it would have been right; at most {limit:.1%} may."
+            f"{worst.unpaired + worst.failed} of {worst.n + worst.unpaired} cases of suite '{worst.suite}' lack an "
+            f"answer of one model, and nobody knows whether it would have been right; at most {limit:.1%} may."
         )
     outcome = Outcome.PASS if share <= limit else Outcome.MISSING
     yield condition("complete_pairs", outcome, text, measured=share, threshold=limit)

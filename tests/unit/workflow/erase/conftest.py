@@ -225,6 +225,9 @@ def _run_turn(world: World) -> None:
             "changed": {"random": changed}, "run_ids": ["eval-1", run.run_id], "cases": "cases-1",
         },
     )  # fmt: skip
+    report = context.config.home_path() / "reports" / "triage" / "turn-0001.html"
+    report.parent.mkdir(parents=True)
+    report.write_text(f"a page about {word(ANN)} and {word(BEN)}")
     (context.work / "train").mkdir()
     (context.work / "train" / "examples.npz").write_bytes(f"encoded {word(ANN)}".encode())
 

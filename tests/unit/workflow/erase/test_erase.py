@@ -103,6 +103,7 @@ def test_every_removed_row_is_counted_once(world):
         + 2
         + 2,  # side, text, ids that training left out (one of Ben's), groups, cases
         "working copies": 7,  # her six answers, and Ben's that she corrected
+        "reports": 1,
         "drops": 6 - len(examples),
         "review notes": 2,
         "eval_results": 2,
