@@ -9,6 +9,7 @@ from flywheel.rollout.shadow import ShadowSummary
 from flywheel.workflow.report import words
 from flywheel.workflow.report.model import Ancestor, Changed, GateReport, Overlap, SliceRow, SuiteRow
 
+MAKERS = ("filter", "sweep", "reward", "training")
 NOW = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
 HOSTILE = (
     "<script>document.title='owned';fetch('http://127.0.0.1:9/x')</script>",
@@ -40,9 +41,11 @@ def judged(*, primary=None, guards=None, policy=None, **changes):
         live_latency_ms=180.0, candidate_latency_ms=205.0, latency_ratio=1.139,
     )  # fmt: skip
     given = GateInput(**{
-        "candidate": "triage-v0003", "live": "triage-v0002", "primary": primary or suite("random", 817, 0.524, 0.681, 0.022),
+        "candidate": "triage-v0003", "live": "triage-v0002",
+        "primary": primary or suite("random", 817, 0.524, 0.681, 0.022),
         "guards": guards if guards is not None else {
-            "old-intents": suite("old-intents", 2400, 0.912, 0.911, 0.009), "safety": suite("safety", 120, 0.975, 0.983, 0.008),
+            "old-intents": suite("old-intents", 2400, 0.912, 0.911, 0.009),
+            "safety": suite("safety", 120, 0.975, 0.983, 0.008),
         },
         "required_guards": ["old-intents"], "shadow": shadow, "leaks": 0, "erased": [],
         "behaviour": {
@@ -50,7 +53,7 @@ def judged(*, primary=None, guards=None, policy=None, **changes):
             "length": Change(n=817, before=61, after=66, value=1.08, low=1.05, high=1.11),
             "refusals": Change(n=817, before=0.01, after=0.012, value=0.002, low=-0.004, high=0.008),
         },
-        "lineage": Lineage(judged_by=frozenset({"label-1"}), used={name: frozenset() for name in ("filter", "sweep", "reward", "training")}),
+        "lineage": Lineage(judged_by=frozenset({"label-1"}), used={name: frozenset() for name in MAKERS}),
         **changes,
     })  # fmt: skip
     policy = policy or GatePolicy(
@@ -71,6 +74,10 @@ def changed(number, *, broken, suite="random", **more):
         "expected": right, "live": right if broken else wrong, "candidate": wrong if broken else right,
         "detail": "intent: expected refund, got greeting", **more,
     })  # fmt: skip
+
+
+def ancestor(ref, *parents, note=""):
+    return Ancestor(ref=ref, parents=list(parents), created=NOW, note=note)
 
 
 def make(given, result, **more):
@@ -104,9 +111,12 @@ def make(given, result, **more):
         "dropped": {"no_feedback": 1204, "held_out": 801, "near_duplicate": 420, "others_disagree": 96},
         "overlap": [], "judged_by": 1634,
         "ancestors": [
-            Ancestor(ref="model/triage-v0003", parents=["dataset/dataset-4f1c2a90be11", "model/triage-v0002"], created=NOW, note="made by turn-0007"),
-            Ancestor(ref="dataset/dataset-4f1c2a90be11", parents=["reward/reward-77aa01c2d3e4", "filter/filter-0badc0ffee00"], created=NOW, note="1,450 examples, filter sweep-8d2f"),
-            Ancestor(ref="model/triage-v0002", parents=[], created=NOW, note=""),
+            ancestor("model/triage-v0003", "dataset/dataset-4f1c2a90be11", "model/triage-v0002", note="turn-0007"),
+            ancestor(
+                "dataset/dataset-4f1c2a90be11", "reward/reward-77aa01c2d3e4", "filter/filter-0badc0ffee00",
+                note="1,450 examples, filter sweep-8d2f",
+            ),
+            ancestor("model/triage-v0002"),
         ],
         "evidence": ["eval-1a2b3c4d5e6f", "eval-6f5e4d3c2b1a", "cases-0011223344aa"], "approved_by": None,
         "started": NOW, "decided": NOW, "code_version": "0.1.0", "config_hash": "9f86d081884c7d65", "seed": 0,
@@ -133,7 +143,7 @@ def shared():
     sources = {"sweep": ["filter/filter-0badc0ffee00"]}
     lineage = Lineage(
         judged_by=frozenset(ids),
-        used={name: frozenset(ids if name == "sweep" else []) for name in ("filter", "sweep", "reward", "training")},
+        used={name: frozenset(ids if name == "sweep" else []) for name in MAKERS},
         sources=sources,
     )
     return make(*judged(lineage=lineage), overlap=[Overlap(maker="sweep", ids=ids, sources=sources["sweep"])])

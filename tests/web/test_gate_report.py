@@ -2,12 +2,11 @@
 
 import struct
 import threading
-from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import browser
 import gate_reports
 import pytest
-import browser
 
 from flywheel.text.visible import one_line
 from flywheel.workflow.report.page import render
@@ -17,11 +16,6 @@ pytestmark = [
     pytest.mark.skipif(browser.find_browser() is None, reason="no Chromium is installed (apt-get install chromium)"),
 ]
 
-ALLOWED = {
-    "html", "head", "meta", "title", "style", "body", "main", "header", "section", "article", "div", "p", "span", "br",
-    "h1", "h2", "h3", "h4", "ul", "li", "dl", "dt", "dd", "pre", "code", "details", "summary", "table", "thead", "tbody",
-    "tr", "th", "td", "svg", "g", "line", "rect", "circle", "text", "tspan",
-}  # fmt: skip
 CONTROL = """<!doctype html><title>calm</title><p>"><img src="/stolen" onerror="document.title='owned'"></p>"""
 FRAMES = """<!doctype html><title>loading</title><body><script>
 const sizes = [360, 768, 1280];
@@ -36,31 +30,6 @@ for (const width of sizes) {
   document.body.append(frame);
 }
 </script>"""
-
-
-class Seen(HTMLParser):
-    """Elements, attributes and texts of a page."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.attributes, self.texts, self.title = set(), set(), [], ""
-        self._inside = ""
-        self.feed(page)
-        self.text = " ".join(" ".join(self.texts).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-        self._inside = tag
-
-    def handle_endtag(self, tag):
-        self._inside = ""
-
-    def handle_data(self, data):
-        if self._inside != "style":
-            self.texts.append(data)
-        if self._inside == "title" and not self.title:
-            self.title = data
 
 
 class Site:
@@ -97,24 +66,23 @@ def site():
 
 
 def test_this_test_would_notice_a_script_and_a_request(site, tmp_path):
-    seen = Seen(browser.run(f"{site.url}/control", tmp_path))
+    seen = browser.Seen(browser.run(f"{site.url}/control", tmp_path))
     assert seen.title == "owned"
     assert "/stolen" in site.requests
 
 
 def test_hostile_text_stays_text(site, tmp_path):
     site.requests.clear()
-    seen = Seen(browser.run(f"{site.url}/hostile", tmp_path))
+    seen = browser.Seen(browser.run(f"{site.url}/hostile", tmp_path))
     assert [path for path in site.requests if path != "/favicon.ico"] == ["/hostile"]
     assert seen.title.startswith("Promoted: <script>document.title='owned'")
-    assert seen.tags <= ALLOWED
-    assert not [name for name in seen.attributes if name.startswith("on") or name in {"style", "src", "href", "action"}]
+    assert seen.harmless()
     for text in gate_reports.HOSTILE:
         assert one_line(text, limit=60).removesuffix("more characters)").split("\u2026")[0] in seen.text
 
 
 def test_a_verdict_is_read_in_the_page(site, tmp_path):
-    text = Seen(browser.run(f"{site.url}/rejected", tmp_path)).text
+    text = browser.Seen(browser.run(f"{site.url}/rejected", tmp_path)).text
     assert "Not promoted triage-v0003 stays out: on “old-intents” it may have lost up to 4.3 points" in text
     assert text.index("Not promoted") < text.index("Better or worse?") < text.index("No worse on old-intents")
     assert text.index("Newly broken") < text.index("Fixed 144")
@@ -122,7 +90,7 @@ def test_a_verdict_is_read_in_the_page(site, tmp_path):
 
 @pytest.mark.parametrize("name", ["shared", "hostile"])
 def test_nothing_sticks_out_on_a_phone_or_a_desk(site, tmp_path, name):
-    widths = Seen(browser.run(f"{site.url}/frames-{name}", tmp_path)).title
+    widths = browser.Seen(browser.run(f"{site.url}/frames-{name}", tmp_path)).title
     assert widths == "1280:1280 360:360 768:768"
 
 

@@ -68,7 +68,8 @@ def median_ratio(
         drawn.append(_ratios(top, bottom, weights))
         left -= len(weights)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
+    with np.errstate(invalid="ignore"):  # between two infinite ratios
+        low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return Estimate(ratio, float(low), float(high), top.size, len(number))
 
 

@@ -31,8 +31,8 @@ from flywheel.workflow.turn import step_key, work_folder
 
 RIGHT, WRONG = '{"intent": "delivery"}', '{"intent": "<script>alert(1)</script>"}'
 SETTINGS = {
-    "quality.min_examples": 5, "evaluation.resamples": 200, "evaluation.guard_suites": [], "sweep.proposals_per_trial": 5,
-    "sweep.trials": 1, "sweep.min_tune_labels": 4, "rollout.gate.min_primary_cases": 20,
+    "quality.min_examples": 5, "evaluation.resamples": 200, "evaluation.guard_suites": [],
+    "sweep.proposals_per_trial": 5, "sweep.trials": 1, "sweep.min_tune_labels": 4, "rollout.gate.min_primary_cases": 20,
     "rollout.gate.require_shadow": False,
 }  # fmt: skip
 
@@ -46,7 +46,8 @@ def question(number):
 def manifest(flow, kind, identity, parents=(), **data):
     config = flow.config
     write_manifest(flow.lake, Manifest(
-        kind=kind, id=identity, flow=config.flow, parents=list(parents), code_version="t", config_hash="t", seed=0, data=data,
+        kind=kind, id=identity, flow=config.flow, parents=list(parents), code_version="t", config_hash="t", seed=0,
+        data=data,
     ))  # fmt: skip
 
 
@@ -99,11 +100,15 @@ class Turn:
         self.step("reward", {"id": "reward-none", "folds": [], "reason": "too few"})
         rows = learn.built(self.done).rows()
         signals = [
-            Signal(inference_id=row.inference_id, signal="agreement", version="s1", value=0.1 + 0.8 * (row.target == RIGHT))
+            Signal(
+                inference_id=row.inference_id, signal="agreement", version="s1", value=0.1 + 0.8 * (row.target == RIGHT)
+            )
             for row in rows
         ]
         self.lake.append("signals", signals, app="score", version=1, flow="triage")
-        scored = ScoreResult(version="s1", table_version=self.lake.version("signals") or 0, rows=len(rows), reused=False)
+        scored = ScoreResult(
+            version="s1", table_version=self.lake.version("signals") or 0, rows=len(rows), reused=False
+        )
         self.step("score", scored.model_dump(mode="json"))
         self.step("sweep", learn.sweep(self.context, self.done, Silent()))
         self.step("curate", learn.curate(self.context, self.done, Silent()))
@@ -237,7 +242,11 @@ def test_a_filter_file_of_an_earlier_sweep_brings_its_labels_along(turn):
     made = turn(**{"quality.filter.version": "sweep-0123456789ab", "sweep.in_turn": False})
     label = read_labels(made.lake, "triage", split="gate")[0]
     manifest(
-        made.flow, "filter", "filter-earlier", best={"version": "sweep-0123456789ab"}, label_ids=[label.label_id, "label-x"]
+        made.flow,
+        "filter",
+        "filter-earlier",
+        best={"version": "sweep-0123456789ab"},
+        label_ids=[label.label_id, "label-x"],
     )
     verdict = made.until_evaluated().gate()
     assert verdict["verdict"] == "reject"
@@ -301,7 +310,9 @@ def test_a_retired_case_is_counted_and_not_shown(turn):
 
 
 def test_audit_labels_say_whether_the_filter_still_measures(turn):
-    made = turn(**{"rollout.gate.min_audit_agreement": 0.99, "rollout.gate.min_audit_labels": 3, "labels.audit_share": 0.2})
+    made = turn(
+        **{"rollout.gate.min_audit_agreement": 0.99, "rollout.gate.min_audit_labels": 3, "labels.audit_share": 0.2}
+    )
     verdict = made.until_evaluated().gate()
     found = reason(verdict, "audit_agreement")
     assert found["measured"] is not None
