@@ -6,6 +6,7 @@ from base64 import b64encode
 
 import gate_reports
 import pytest
+from browser import Seen
 
 from flywheel.workflow.report import words
 from flywheel.workflow.report.forest import ROW, forest
@@ -79,9 +80,8 @@ def test_the_page_needs_nothing_else_and_forbids_the_rest():
     (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'" in page
-    assert not re.search(r"<(script|img|iframe|link|object|embed|a)\b", page, re.IGNORECASE)
-    assert not re.search(r"<[^>]+\s(on\w+|style|src|href)=", page)
-    assert len(page) < 400_000  # two hundred times a text of a hundred thousand characters was asked for
+    assert Seen(page).harmless()
+    assert len(page) < 400_000  # a text of a hundred thousand characters stands in fifty places
 
 
 def test_a_verdict_without_numbers_has_a_page_too(tmp_path):
