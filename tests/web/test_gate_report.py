@@ -78,7 +78,7 @@ def test_hostile_text_stays_text(site, tmp_path):
     assert seen.title.startswith("Promoted: <script>document.title='owned'")
     assert seen.harmless()
     for text in gate_reports.HOSTILE:
-        assert one_line(text, limit=60).removesuffix("more characters)").split("\u2026")[0] in seen.text
+        assert one_line(text, limit=60).split("\u2026")[0] in seen.text
 
 
 def test_a_verdict_is_read_in_the_page(site, tmp_path):

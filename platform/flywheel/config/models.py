@@ -226,7 +226,7 @@ class EvaluationConfig(Config):
 class GuardPolicy(Config):
     """One guard suite with limits of its own, e.g. a safety suite. A suite named here must be measured."""
 
-    max_loss: float = Field(default=0.02, gt=0, description="lower bound must exceed minus this")
+    max_loss: float = Field(default=0.02, ge=0, description="lower bound must exceed minus this")
     min_cases: int = Field(default=200, ge=0)
 
 
@@ -273,6 +273,11 @@ class GatePolicy(Config):
     )
     min_audit_labels: int = Field(default=30, ge=1, description="fewer say nothing about the filter")
     require_approval: bool = Field(default=False, description="`flywheel approve` has the last word")
+
+    def guard(self, suite: str) -> GuardPolicy:
+        """The limits of one guard suite: its own, else those of all."""
+        general = GuardPolicy(max_loss=self.max_guard_loss, min_cases=self.min_guard_cases)
+        return self.guards.get(suite, general)
 
 
 class RolloutConfig(Config):

@@ -27,7 +27,7 @@ def visible(text: str, *, limit: int | None = None) -> str:
     cut = text if limit is None else text[:limit]
     shown = _UNSAFE.sub(_named, cut.replace("\r\n", "\n"))
     more = len(text) - len(cut)
-    return f"{shown}\u2026 ({more:,} more characters)" if more else shown
+    return f"{shown}\u2026 (and {more:,} characters)" if more else shown
 
 
 def one_line(text: str, *, limit: int | None = None) -> str:

@@ -7,7 +7,6 @@ from flywheel.errors import UsageError
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.records import Decision
 from flywheel.rollout import history
-from flywheel.workflow.judge import evidence
 from flywheel.workflow.steps import TurnHandle, turn_ids
 from flywheel.workflow.turn import step_key
 
@@ -22,16 +21,17 @@ def approve(config: FlywheelConfig, candidate: str, *, reason: str, actor: str) 
         raise UsageError("Say why: --reason TEXT. It is kept with the decision.")
     lake = open_lake(config)
     turn = _waiting_turn(lake, config, candidate)
-    evaluated = turn.read(step_key("evaluate"))
-    if evaluated is None:
-        raise UsageError(f"{candidate} is not evaluated yet; run `flywheel turn` first, then look at its report.")
+    judged = [row for row in history.decisions(lake, config.flow) if row.turn_id == turn.turn_id]
+    verdicts = [row for row in judged if row.action == "gate"]
+    if not verdicts:
+        raise UsageError(f"{candidate} was not judged yet; run `flywheel turn` first, then look at its report.")
     return history.record_approval(
         lake,
         config,
         turn_id=turn.turn_id,
         candidate=candidate,
-        live=evaluated["live"],
-        evidence=evidence({"evaluate": evaluated}),
+        live=verdicts[-1].live or "",
+        evidence=verdicts[-1].evidence,
         reason=reason.strip(),
         actor=actor,
     )

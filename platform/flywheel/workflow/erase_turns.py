@@ -20,6 +20,7 @@ from flywheel.lake.manifests import Manifest, list_manifests
 from flywheel.lake.store import ObjectStore, Strip
 from flywheel.lake.tables import Lake
 from flywheel.records import utcnow
+from flywheel.workflow.looks import looks
 from flywheel.workflow.steps import Artifact, TurnHandle, turn_ids
 from flywheel.workflow.trace import Trace
 from flywheel.workflow.turn import step_key
@@ -50,6 +51,8 @@ def erase_artifacts(store: ObjectStore, trace: Trace, *, dry: bool = False) -> i
     for turn in _turns(store):
         for step, clean in _ARTIFACTS.items():
             removed += store.strip(turn.key(step_key(step)), _json_without(clean, trace), dry=dry)
+        for key in looks(turn):
+            removed += store.strip(key, _json_without(_clean_evaluate, trace), dry=dry)
     return removed
 
 

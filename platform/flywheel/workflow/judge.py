@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +15,6 @@ from flywheel.evaluation.run import EvalRun
 from flywheel.evaluation.run import evaluate as evaluate_version
 from flywheel.inference import engines
 from flywheel.lake.erasures import tainted_lineage
-from flywheel.lake.manifests import content_id
 from flywheel.records import Decision, ShadowPair
 from flywheel.rollout import history, promotion
 from flywheel.rollout.gate import Agreement, GateInput, Lineage, Outcome, SuiteEvidence, decide
@@ -28,7 +26,8 @@ from flywheel.workflow.audit import audit_agreement
 from flywheel.workflow.cluster import read_up
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
-from flywheel.workflow.provenance import guard_suites, trace_lineage
+from flywheel.workflow.looks import cases_id, latest_look
+from flywheel.workflow.provenance import decisive_suites, guard_suites, trace_lineage
 from flywheel.workflow.steps import Artifact
 
 SHADOW_POLL_S = 1.0
@@ -38,7 +37,7 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
     """Live model and candidate on the same cases; per suite the paired difference, what was fixed, what broke."""
     config, lake = context.config, context.lake
     live, candidate = _live(done), _candidate(done)
-    wanted = [config.evaluation.primary_suite, *guard_suites(config), *config.evaluation.report_suites]
+    wanted = [*decisive_suites(config), *config.evaluation.report_suites]
     known = {case.suite for case in load_cases(lake, config.flow, wanted)}
     suites = [suite for suite in dict.fromkeys(wanted) if suite in known]
     counts = {live.version: 0, candidate.version: 0}
@@ -69,7 +68,12 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
         },
         "behaviour": {name: asdict(change) for name, change in _behaviour(before, after, config).items()},
         "run_ids": [before.run_id, after.run_id],
-        "cases": _cases_id(before, [config.evaluation.primary_suite, *guard_suites(config)]),
+        "cases": cases_id(
+            # of those that decide: what is only reported may grow without being a second look
+            (row.case_id, row.case_version)
+            for row in before.results
+            if row.suite in decisive_suites(config)
+        ),
     }
 
 
@@ -101,8 +105,12 @@ def shadow(context: Context, done: dict[str, Artifact], progress: Progress) -> A
     return artifact
 
 
-def gate(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
-    """The verdict, as a row of ``decisions``. A turn that only lacks a person's approval stays open."""
+def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """The verdict, as a row of ``decisions``.
+
+    A turn stays open that only lacks a person's approval, or more cases where one may look again.
+    """
+    done = {**done, "evaluate": latest_look(context, done["evaluate"], lambda: evaluate(context, done, progress))}
     stored = done["shadow"]["summary"]
     # Without a summary (rejected before the shadow) its conditions are reported as not measured.
     given = _gate_input(context, done, shadow=ShadowSummary.model_validate(stored) if stored else None)
@@ -126,8 +134,8 @@ def gate(context: Context, done: dict[str, Artifact], _progress: Progress) -> Ar
         "lineage": _lineage_rows(given.lineage),
     }
     waiting = [reason for reason in result.reasons if reason.outcome == Outcome.WAIT.value]
-    if result.verdict == "continue" and [reason.name for reason in waiting] == ["approval"]:
-        artifact["wait"] = waiting[0].text
+    if result.verdict == "continue" and (given.sequential or [reason.name for reason in waiting] == ["approval"]):
+        artifact["wait"] = f"{waiting[0].text} Then run `flywheel turn` again."
     return artifact
 
 
@@ -208,13 +216,6 @@ def _behaviour(before: EvalRun, after: EvalRun, config: FlywheelConfig) -> dict[
         [row for row in run.results if row.suite == config.evaluation.primary_suite] for run in (before, after)
     )
     return behaviour(live, candidate, config.evaluation, seed=config.seed)
-
-
-def _cases_id(run: EvalRun, decisive: Collection[str]) -> str:
-    """Identity of the cases that decide: those that are only reported may grow without a second look."""
-    return content_id(
-        "cases", sorted({(row.case_id, row.case_version) for row in run.results if row.suite in decisive})
-    )
 
 
 def _lineage_rows(lineage: Lineage | None) -> dict[str, Any] | None:

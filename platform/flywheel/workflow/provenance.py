@@ -70,10 +70,14 @@ def trace_lineage(lake: Lake, config: FlywheelConfig, candidate: str) -> Lineage
 
 def judges(lake: Lake, config: FlywheelConfig) -> frozenset[str]:
     """Everything that the verdict rests on: cases of the suites that decide, their answers, labels of split gate."""
-    decisive = [config.evaluation.primary_suite, *guard_suites(config)]
-    cases = load_cases(lake, config.flow, decisive)
+    cases = load_cases(lake, config.flow, decisive_suites(config))
     judged = {case.case_id for case in cases} | {case.inference_id for case in cases if case.inference_id}
     return frozenset(judged | {label.label_id for label in read_labels(lake, config.flow, split="gate")})
+
+
+def decisive_suites(config: FlywheelConfig) -> list[str]:
+    """Suites that can change a verdict."""
+    return [config.evaluation.primary_suite, *guard_suites(config)]
 
 
 def guard_suites(config: FlywheelConfig) -> list[str]:

@@ -21,7 +21,7 @@ def test_windows_line_ends_are_line_ends():
 
 
 def test_a_long_text_says_how_much_is_missing():
-    assert visible("x" * 1_500, limit=10) == "x" * 10 + "\u2026 (1,490 more characters)"
+    assert visible("x" * 1_500, limit=10) == "x" * 10 + "\u2026 (and 1,490 characters)"
     assert visible("x" * 10, limit=10) == "x" * 10
 
 

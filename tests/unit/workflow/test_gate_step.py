@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import sys
+import types
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import pytest
 from uuid6 import uuid7
 
+from flywheel.cli import gate as cli
+from flywheel.config import dump
 from flywheel.errors import UsageError
 from flywheel.evaluation.cases import load_cases, store_cases
 from flywheel.evaluation.run import evaluate
@@ -19,11 +24,13 @@ from flywheel.records import Decision, Inference, Message, Signal, utcnow
 from flywheel.review.labels import add_labels, make_label, read_labels
 from flywheel.review.splits import label_split
 from flywheel.rollout.gate import Agreement
+from flywheel.statistics.bootstrap import Estimate
 from flywheel.telemetry import Silent
 from flywheel.workflow import judge, learn, prepare
 from flywheel.workflow import sweep as sweeping
 from flywheel.workflow.approve import approve
 from flywheel.workflow.context import Context
+from flywheel.workflow.looks import looks
 from flywheel.workflow.report.page import render
 from flywheel.workflow.reporting import report
 from flywheel.workflow.steps import open_turn
@@ -54,7 +61,7 @@ def manifest(flow, kind, identity, parents=(), **data):
 class Turn:
     """A turn's steps by the real functions; engines, training and Ray are stood in for."""
 
-    def __init__(self, flow, monkeypatch, people=120):
+    def __init__(self, flow, monkeypatch, *, people=120, later=False):
         self.flow, self.config, self.lake, self.patch = flow, flow.config, flow.lake, monkeypatch
         flow.live("v1")
         rows = [
@@ -69,14 +76,12 @@ class Turn:
         flow.react([row for n, row in enumerate(rows) if n % 4], "correction", text=RIGHT)
         flow.react([row for n, row in enumerate(rows) if not n % 4], "correction", text=WRONG + "?")
         splits = {row.inference_id: label_split(row.subject, self.config.labels, self.config.seed) for row in rows}
-        add_labels(
-            self.lake,
-            [
-                make_label(row, annotator="ada", kind="correct", correction=RIGHT, split=split)
-                for row in rows
-                if (split := splits[row.inference_id])
-            ],
-        )
+        self.labels = [
+            make_label(row, annotator="ada", kind="correct", correction=RIGHT, split=split)
+            for row in rows
+            if (split := splits[row.inference_id])
+        ]
+        add_labels(self.lake, [label for n, label in enumerate(self.labels) if not later or n % 3])
         self.turn = open_turn(self.lake.store, self.config)
         self.context = Context(
             self.lake, self.config, Keyring(self.config.home_path()), self.turn, work_folder(self.config, self.turn)
@@ -144,8 +149,9 @@ class Turn:
 
 @pytest.fixture
 def turn(flow, monkeypatch):
-    def make(**settings):
-        return Turn(flow(**{**SETTINGS, **settings}), monkeypatch)
+    def make(*, later=False, **settings):
+        """``later``: every third label is not there yet."""
+        return Turn(flow(**{**SETTINGS, **settings}), monkeypatch, later=later)
 
     return make
 
@@ -297,6 +303,38 @@ def test_a_look_on_too_few_cases_was_none(turn):
     assert "one_look" not in [one["name"] for one in made.gate()["reasons"]]
 
 
+def test_with_a_sequence_the_turn_waits_and_looks_again_at_more_cases(turn, monkeypatch):
+    def confidence_sequence(differences, *, confidence, clusters):
+        """Stands in for the real one: decides as soon as there are more cases than at first."""
+        n, mean = len(differences), float(differences.mean())
+        spread = 0.01 if n > first["n"] else 1.0
+        return Estimate(mean, mean - spread, mean + spread, n, n)
+
+    module = types.ModuleType("flywheel.statistics.sequences")
+    module.confidence_sequence = confidence_sequence
+    monkeypatch.setitem(sys.modules, "flywheel.statistics.sequences", module)
+    first = {"n": 10_000}
+    made = turn(
+        later=True, **{"evaluation.interval": "sequence", "rollout.gate.min_primary_cases": 10}
+    ).until_evaluated()
+    first["n"] = made.done["evaluate"]["suites"]["random"]["n"]
+    verdict = made.gate()
+    assert (verdict["verdict"], reason(verdict, "primary_gain")["outcome"]) == ("continue", "wait")
+    assert "run `flywheel turn` again" in verdict["wait"]
+    assert made.gate()["verdict"] == "continue"  # nothing new was labelled
+    assert report(made.config).suites[0].n == first["n"]
+    add_labels(made.lake, made.labels)
+    verdict = made.gate()
+    assert verdict["verdict"] == "promote", verdict["text"]
+    assert "one_look" not in [one["name"] for one in verdict["reasons"]]
+    shown = report(made.config)
+    assert shown.suites[0].n > first["n"]
+    assert shown.evidence[-1] != made.done["evaluate"]["cases"]
+    assert made.gate()["decision_id"] == verdict["decision_id"]
+    (look,) = looks(made.turn)
+    assert look.endswith(f"{shown.evidence[-1]}.json")
+
+
 def test_a_retired_case_is_counted_and_not_shown(turn):
     made = turn().until_evaluated()
     made.gate()
@@ -335,3 +373,18 @@ def test_a_report_is_json_that_reads_back(turn):
     made.gate()
     shown = report(made.config, "turn-0001")
     assert type(shown).model_validate(json.loads(shown.model_dump_json())) == shown
+
+
+def test_the_command_writes_the_page_and_prints_json(turn, tmp_path, capsys):
+    made = turn().until_evaluated()
+    made.gate()
+    dump(made.config, tmp_path / "flow.yaml")
+    command = partial(cli.report, "latest", config=tmp_path / "flow.yaml")
+    command()
+    path = Path(capsys.readouterr().out.strip())
+    assert path == made.config.home_path() / "reports" / "triage" / "turn-0001.html"
+    assert "Promoted" in path.read_text()
+    command(out=tmp_path / "own.html", as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["verdict"] == "promote"
+    assert (tmp_path / "own.html").read_text() == path.read_text()

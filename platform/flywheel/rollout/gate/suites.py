@@ -53,9 +53,8 @@ def _guard(suite_name: str, given: GateInput, policy: GatePolicy) -> Condition:
     name, suite = f"guard:{suite_name}", given.guards.get(suite_name)
     if suite is None or not _sound(suite):
         return missing(name, f"The suite '{suite_name}', which guards what already worked, was not measured.")
-    own = policy.guards.get(suite_name)
-    limit = -(own.max_loss if own else policy.max_guard_loss)
-    wanted = own.min_cases if own else policy.min_guard_cases
+    limits = policy.guard(suite_name)
+    limit, wanted = -limits.max_loss, limits.min_cases
     text = (
         f"Suite '{suite_name}': {_words(suite)} All of the interval must lie above {points(limit)}, "
         f"on at least {wanted} cases."

@@ -17,6 +17,7 @@ from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, EvalCase, EvalResult
 from flywheel.rollout import history
+from flywheel.workflow.looks import read_look
 from flywheel.workflow.provenance import guard_suites
 from flywheel.workflow.report import words
 from flywheel.workflow.report.model import Ancestor, Changed, GateReport, Overlap, SliceRow, SuiteRow
@@ -44,7 +45,8 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
     if not decided:
         raise UsageError(f"{turn.turn_id} has no verdict, so there is nothing to report.")
     verdict = decided[-1]
-    begun, evaluated = turn.read("turn") or {}, done.get("evaluate", {})
+    begun = turn.read("turn") or {}
+    evaluated = read_look(turn, verdict.evidence) or done.get("evaluate", {})
     made_with = FlywheelConfig.model_validate(begun["config"]) if "config" in begun else config
     suites = _suites(evaluated, verdict, made_with)
     changed = _Changed(lake, config, evaluated, [row.suite for row in suites])
@@ -144,7 +146,7 @@ class _Changed:
         found: list[tuple[tuple[Any, ...], Changed]] = []
         for suite, lists in self.changed.items():
             for case_id in lists.get(kind, []):
-                case, live, candidate = (table.get(case_id) for table in (self.cases, self.live, self.candidate))
+                case, live, candidate = self.cases.get(case_id), self.live.get(case_id), self.candidate.get(case_id)
                 if case is not None and live is not None and candidate is not None:
                     key = (self.rank[suite], -abs(candidate.score - live.score), case_id)
                     found.append((key, _pair(case, live, candidate)))
