@@ -53,7 +53,6 @@ def test_status_of_nothing_as_json(tmp_path):
         (["rollback", "--reason", "x"], "no live model"),
         (["evaluate", "--model", "nothing", "--suite", "random"], "neither a registered version, nor a model folder"),
         (["report"], "come to a verdict"),
-        (["report", "turn-0009"], "no turn 'turn-0009'"),
         (["approve", "v2", "--reason", "fine"], "No turn of 'triage' has a candidate 'v2'"),
         (["turn"], "no live model"),
         (["import", "missing.jsonl"], "missing.jsonl"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -62,7 +63,7 @@ class TerminalProgress:
             self._bar = None
         seconds = time.monotonic() - self._begun
         self.console.print(
-            f"[green]✓[/] {self._name:<12} [dim]{seconds:6.1f} s[/]  {text}", highlight=False, soft_wrap=True
+            f"[green]✓[/] {self._name:<12} [dim]{seconds:6.1f} s[/]  {_escaped(text)}", highlight=False, soft_wrap=True
         )
 
 
@@ -106,6 +107,11 @@ def verdict_table(decision: str, reasons: list[dict[str, Any]]) -> Table:
     for reason in reasons:
         table.add_row(marks[reason["outcome"]], _plain(reason["name"]), _plain(reason["text"]))
     return table
+
+
+def _escaped(text: str) -> str:
+    """The same, within a line that has markup."""
+    return escape(one_line(text))
 
 
 def _plain(text: str, *, style: str = "") -> Text:
@@ -163,7 +169,7 @@ def due_lines(due: Due, console: Console) -> None:
     console.print("[bold green]due[/]" if due.due else "[yellow]not due[/]", highlight=False)
     for mark, rules in (("[green]✓[/]", due.reasons), ("[dim]·[/]", due.waiting)):
         for why in rules:
-            console.print(f"{mark} {why.name}: {why.text}", highlight=False, soft_wrap=True)
+            console.print(f"{mark} {why.name}: {_escaped(why.text)}", highlight=False, soft_wrap=True)
 
 
 def show_erasure(erasure: Erasure, console: Console) -> None:

@@ -5,7 +5,7 @@ import io
 import gate_reports
 from rich.console import Console
 
-from flywheel.operate.render import before_after_table, funnel_table, verdict_table
+from flywheel.operate.render import TerminalProgress, before_after_table, funnel_table, verdict_table
 
 EVIL = "[red]x[/nothing]\x1b[2J\u202e"
 
@@ -29,6 +29,14 @@ def test_hostile_names_stay_names():
         assert "[red]x[/nothing][U+001B][2J[U+202E]" in text
         assert "\x1b[2J" not in text
         assert "\u202e" not in text
+
+
+def test_a_step_may_end_with_a_hostile_summary():
+    console = Console(file=io.StringIO(), width=200)
+    progress = TerminalProgress(console)
+    progress.start("evaluate")
+    progress.finish(f"{EVIL} 50.0% -> 60.0%")
+    assert "[red]x[/nothing][U+001B][2J[U+202E] 50.0% -> 60.0%" in console.file.getvalue()
 
 
 def test_what_waits_what_failed_and_what_is_not_known_look_different():

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from flywheel.config import FlywheelConfig
 from flywheel.errors import NotFoundInLakeError, UsageError
@@ -47,7 +48,7 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
     verdict = decided[-1]
     begun = turn.read("turn") or {}
     evaluated = read_look(turn, verdict.evidence) or done.get("evaluate", {})
-    made_with = FlywheelConfig.model_validate(begun["config"]) if "config" in begun else config
+    made_with = _made_with(begun, config)
     suites = _suites(evaluated, verdict, made_with)
     changed = _Changed(lake, config, evaluated, [row.suite for row in suites])
     approved = history.approval(rows, candidate=verdict.candidate or "", evidence=verdict.evidence)
@@ -90,6 +91,14 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
         seed=made_with.seed,
         interval=made_with.evaluation.interval,
     )
+
+
+def _made_with(begun: Artifact, config: FlywheelConfig) -> FlywheelConfig:
+    """The configuration that the turn was begun with; today's, where another version wrote one that is not read."""
+    try:
+        return FlywheelConfig.model_validate(begun["config"])
+    except (KeyError, ValidationError):
+        return config
 
 
 def _suites(evaluated: Artifact, verdict: Decision, config: FlywheelConfig) -> list[SuiteRow]:
