@@ -110,6 +110,7 @@ def make(given, result, **more):
         "funnel": {"captured": 5210, "consented": 4688, "unique": 3120, "kept": 1450},
         "dropped": {"no_feedback": 1204, "held_out": 801, "near_duplicate": 420, "others_disagree": 96},
         "overlap": [], "judged_by": 1634,
+        "made_by": {"training": 1450, "reward": 2210, "sweep": 64, "filter": 64},
         "ancestors": [
             ancestor("model/triage-v0003", "dataset/dataset-4f1c2a90be11", "model/triage-v0002", note="turn-0007"),
             ancestor(

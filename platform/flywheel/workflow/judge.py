@@ -17,7 +17,7 @@ from flywheel.inference import engines
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.records import Decision, ShadowPair
 from flywheel.rollout import history, promotion
-from flywheel.rollout.gate import Agreement, GateInput, Lineage, Outcome, SuiteEvidence, decide
+from flywheel.rollout.gate import Agreement, GateInput, Outcome, SuiteEvidence, decide
 from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
@@ -27,7 +27,7 @@ from flywheel.workflow.cluster import read_up
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
 from flywheel.workflow.looks import cases_id, latest_look
-from flywheel.workflow.provenance import decisive_suites, guard_suites, trace_lineage
+from flywheel.workflow.provenance import decisive_suites, guard_suites, lineage_rows, trace_lineage
 from flywheel.workflow.steps import Artifact
 
 SHADOW_POLL_S = 1.0
@@ -131,7 +131,7 @@ def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Art
         "text": result.text,
         "reasons": [reason.model_dump(mode="json") for reason in result.reasons],
         "decision_id": row.decision_id,
-        "lineage": _lineage_rows(given.lineage),
+        "lineage": lineage_rows(given.lineage),
     }
     waiting = [reason for reason in result.reasons if reason.outcome == Outcome.WAIT.value]
     if result.verdict == "continue" and (given.sequential or [reason.name for reason in waiting] == ["approval"]):
@@ -216,17 +216,6 @@ def _behaviour(before: EvalRun, after: EvalRun, config: FlywheelConfig) -> dict[
         [row for row in run.results if row.suite == config.evaluation.primary_suite] for run in (before, after)
     )
     return behaviour(live, candidate, config.evaluation, seed=config.seed)
-
-
-def _lineage_rows(lineage: Lineage | None) -> dict[str, Any] | None:
-    if lineage is None:
-        return None
-    return {
-        "judged_by": len(lineage.judged_by),
-        "used": {maker: len(ids) for maker, ids in lineage.used.items()},
-        "sources": lineage.sources,
-        "overlap": lineage.overlap(),
-    }
 
 
 def _evidence(done: dict[str, Artifact], suite: str) -> SuiteEvidence | None:

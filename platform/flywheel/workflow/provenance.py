@@ -68,6 +68,18 @@ def trace_lineage(lake: Lake, config: FlywheelConfig, candidate: str) -> Lineage
     )
 
 
+def lineage_rows(lineage: Lineage | None) -> dict[str, Any] | None:
+    """What an artifact keeps of it: counts, where they are written, and ids only where they are on both sides."""
+    if lineage is None:
+        return None
+    return {
+        "judged_by": len(lineage.judged_by),
+        "used": {maker: len(ids) for maker, ids in lineage.used.items()},
+        "sources": lineage.sources,
+        "overlap": lineage.overlap(),
+    }
+
+
 def judges(lake: Lake, config: FlywheelConfig) -> frozenset[str]:
     """Everything that the verdict rests on: cases of the suites that decide, their answers, labels of split gate."""
     cases = load_cases(lake, config.flow, decisive_suites(config))

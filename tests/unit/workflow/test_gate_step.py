@@ -267,6 +267,7 @@ def test_a_turn_waits_for_a_person_and_the_approval_counts_for_this_evidence_onl
     assert (verdict["verdict"], reason(verdict, "approval")["outcome"]) == ("continue", "wait")
     assert "flywheel approve v2" in verdict["wait"]
     assert "waits for a person" in report(made.config).sentence
+    assert report(made.config).made_by.keys() == {"training", "reward", "sweep", "filter"}  # the gate left no artifact
     assert "A person must approve it" in status(made.lake, made.config)["turns"][0]["reasons"][0]
     with pytest.raises(UsageError, match="has a candidate 'v9'"):
         approve(made.config, "v9", reason="fine", actor="ada")

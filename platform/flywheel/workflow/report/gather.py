@@ -19,7 +19,7 @@ from flywheel.lake.tables import Lake
 from flywheel.records import Decision, EvalCase, EvalResult
 from flywheel.rollout import history
 from flywheel.workflow.looks import read_look
-from flywheel.workflow.provenance import guard_suites
+from flywheel.workflow.provenance import guard_suites, lineage_rows, trace_lineage
 from flywheel.workflow.report import words
 from flywheel.workflow.report.model import Ancestor, Changed, GateReport, Overlap, SliceRow, SuiteRow
 from flywheel.workflow.steps import Artifact, TurnHandle
@@ -53,7 +53,7 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
     changed = _Changed(lake, config, evaluated, [row.suite for row in suites])
     approved = history.approval(rows, candidate=verdict.candidate or "", evidence=verdict.evidence)
     funnel = done.get("curate", {}).get("funnel", {})
-    told = done.get("gate", {}).get("lineage") or {}
+    told = _lineage(lake, config, verdict, done)
     manifests = _walk(lake, verdict.candidate or "")
     return GateReport(
         flow=config.flow,
@@ -79,6 +79,7 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
             for maker, ids in told.get("overlap", {}).items()
         ],
         judged_by=told.get("judged_by"),
+        made_by=told.get("used", {}),
         ancestors=[
             Ancestor(ref=item.ref, parents=item.parents, created=item.created, note=_note(item)) for item in manifests
         ],
@@ -91,6 +92,13 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
         seed=made_with.seed,
         interval=made_with.evaluation.interval,
     )
+
+
+def _lineage(lake: Lake, config: FlywheelConfig, verdict: Decision, done: Mapping[str, Artifact]) -> Artifact:
+    """As the gate saw it; of a turn that is still open, whose gate left no artifact yet, as it is now."""
+    if "gate" in done:
+        return done["gate"].get("lineage") or {}
+    return lineage_rows(trace_lineage(lake, config, verdict.candidate or "")) or {}
 
 
 def _made_with(begun: Artifact, config: FlywheelConfig) -> FlywheelConfig:

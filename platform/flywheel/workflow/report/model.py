@@ -92,6 +92,7 @@ class GateReport(Record):
     dropped: dict[str, int] = Field(description="reason -> rows")
     overlap: list[Overlap]
     judged_by: int | None = Field(description="labels, answers and cases that judge; None: not known")
+    made_by: dict[str, int] = Field(description="what made the candidate -> labels or answers it saw")
     ancestors: list[Ancestor]
     evidence: list[str]
     approved_by: str | None
