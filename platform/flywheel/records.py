@@ -284,6 +284,9 @@ class Reason(Record):
 
     name: str
     passed: bool | None = Field(description="None: could not be measured, which never promotes")
+    outcome: Literal["pass", "fail", "wait", "missing"] | None = Field(
+        default=None, description="the same, with what may still come told apart; None in rows made earlier"
+    )
     measured: float | None = None
     interval: tuple[float, float] | None = None
     threshold: float | None = None
@@ -297,11 +300,14 @@ class Decision(Record):
     flow: str
     ts: datetime
     turn_id: str | None = None
-    action: Literal["gate", "promote", "shadow", "unshadow", "rollback", "bootstrap"]
+    action: Literal["gate", "promote", "shadow", "unshadow", "rollback", "bootstrap", "approve"]
     verdict: Verdict | None = None
     candidate: str | None
     live: str | None
     routing_n: int | None = None
     actor: str = "flywheel"
     reasons: list[Reason] = Field(default_factory=list[Reason])
+    evidence: list[str] = Field(
+        default_factory=list[str], description="gate, approve: the evaluation runs it rests on, and the set of cases"
+    )
     text: str = ""

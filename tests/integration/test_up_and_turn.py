@@ -212,6 +212,7 @@ def test_a_turn_that_is_killed_goes_on_and_the_gate_refuses_a_random_model(insta
     assert result["funnel"]["captured"] > result["funnel"]["consented"] > result["funnel"]["kept"] > 0
     dropped = sum(result["funnel"]["dropped"].values())
     assert result["funnel"]["captured"] == result["funnel"]["kept"] + dropped
+    assert "Not promoted" in Path(result["report"]).read_text()
     verdicts = [row for row in lake.records("decisions", Decision) if row.action == "gate"]
     assert [row.verdict for row in verdicts] == ["reject"]
     assert live(instance)[0] == instance["live"]

@@ -52,6 +52,8 @@ def test_status_of_nothing_as_json(tmp_path):
         (["up"], "flywheel up --model"),
         (["rollback", "--reason", "x"], "no live model"),
         (["evaluate", "--model", "nothing", "--suite", "random"], "neither a registered version, nor a model folder"),
+        (["report"], "come to a verdict"),
+        (["approve", "v2", "--reason", "fine"], "No turn of 'triage' has a candidate 'v2'"),
         (["turn"], "no live model"),
         (["import", "missing.jsonl"], "missing.jsonl"),
         (["label", "--annotator", "ann", "--second", "--curated"], "Choose one of"),

@@ -165,4 +165,6 @@ def _show_turn(result: dict[str, Any], as_json: bool) -> None:
     if result["conditions"]:
         screen.print(verdict_table(result["decision"], result["conditions"]))
     else:
-        screen.print(f"{result['id']}: {result['decision']}. {'; '.join(result['reasons'])}")
+        screen.print(f"{result['id']}: {result['decision']}. {'; '.join(result['reasons'])}", markup=False)
+    if result["report"]:
+        screen.print(f"report: {result['report']}", markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from flywheel.config.models import Config, FilterConfig, FlywheelConfig
+from flywheel.config.models import Config, FilterConfig, FlywheelConfig, GatePolicy
 from flywheel.errors import ConfigError
 
 T = TypeVar("T", bound=Config)
@@ -34,10 +34,8 @@ def load(model: type[T], path: Path | None = None, overrides: dict[str, Any] | N
         loaded = model.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"{source}: {_explain(model, error)}") from error
-    if isinstance(loaded, FlywheelConfig) and loaded.quality.filter_file is not None:
-        chosen = load(FilterConfig, loaded.quality.filter_file)
-        quality = loaded.quality.model_copy(update={"filter": chosen})
-        loaded = loaded.model_copy(update={"quality": quality})
+    if isinstance(loaded, FlywheelConfig):
+        return typing.cast("T", _with_files(loaded))
     return loaded
 
 
@@ -62,6 +60,16 @@ def config_hash(config: Config, *, without: Collection[str] = ()) -> str:
     """Content hash of a config but for the sections in ``without``, 16 hex digits: same settings, same hash."""
     canonical = json.dumps(config.model_dump(mode="json", exclude=set(without)), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _with_files(config: FlywheelConfig) -> FlywheelConfig:
+    """Sections that lie in files of their own, put in place."""
+    quality, rollout = config.quality, config.rollout
+    if quality.filter_file is not None:
+        quality = quality.model_copy(update={"filter": load(FilterConfig, quality.filter_file)})
+    if rollout.gate_file is not None:
+        rollout = rollout.model_copy(update={"gate": load(GatePolicy, rollout.gate_file)})
+    return config.model_copy(update={"quality": quality, "rollout": rollout})
 
 
 def _read(path: Path) -> dict[str, Any]:

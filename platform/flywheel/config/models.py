@@ -245,6 +245,10 @@ class EvaluationConfig(Config):
         default=False,
         description="with allow_code: run it without a sandbox, with this user's files and network",
     )
+    interval: Literal["bootstrap", "sequence"] = Field(
+        default="bootstrap",
+        description="bootstrap: a candidate is judged once; sequence: wider, and holds however often one looks",
+    )
     mining: MiningConfig = Field(default_factory=MiningConfig)
     regression: RegressionConfig = Field(default_factory=RegressionConfig)
 
@@ -309,13 +313,46 @@ class JudgingConfig(Config):
         return self
 
 
+class GuardPolicy(Config):
+    """One guard suite with limits of its own, e.g. a safety suite. A suite named here must be measured."""
+
+    max_loss: float = Field(default=0.02, ge=0, description="lower bound must exceed minus this")
+    min_cases: int = Field(default=200, ge=0)
+
+
 class GatePolicy(Config):
-    """What a candidate must show before it serves. Whatever is missing does not promote."""
+    """What a candidate must show before it serves. Whatever is asked for and missing does not promote.
+
+    Limits that are none are not asked about.
+    """
 
     min_primary_cases: int = Field(default=600, ge=1)
+    max_primary_cases: int = Field(
+        default=20_000, ge=1, description="evaluation.interval sequence: undecided with so many is rejected"
+    )
     min_primary_gain: float = Field(default=0.0, description="lower bound of the paired gain must exceed this")
     max_guard_loss: float = Field(default=0.02, ge=0, description="lower bound on guard suites must exceed minus this")
     min_guard_cases: int = Field(default=200, ge=0)
+    guards: dict[str, GuardPolicy] = Field(
+        default_factory=dict, description="guard suites with limits of their own, beside evaluation.guard_suites"
+    )
+    max_unpaired_share: float = Field(
+        default=0.02, ge=0, le=1, description="cases of a suite without an answer of both models"
+    )
+    max_offline_latency_ratio: float | None = Field(
+        default=None, gt=0, description="candidate / live median latency on the primary suite; for quiet machines only"
+    )
+    max_token_ratio: float | None = Field(
+        default=None, gt=0, description="candidate / live median tokens of a request, prompt and answer"
+    )
+    max_length_ratio: float | None = Field(
+        default=None, gt=0, description="candidate / live median length of an answer, characters"
+    )
+    min_length_ratio: float | None = Field(default=None, gt=0, description="the same, from below")
+    max_empty_increase: float | None = Field(default=None, ge=0, le=1, description="rise of the share of empty answers")
+    max_refusal_increase: float | None = Field(
+        default=None, ge=0, le=1, description="rise of the share of answers that refuse (text/refusals.py)"
+    )
     require_shadow: bool = True
     min_shadow_pairs: int = Field(default=100, ge=0)
     max_shadow_error_rate: float = Field(default=0.02, ge=0, le=1)
@@ -326,6 +363,16 @@ class GatePolicy(Config):
     min_judge_rate: float = Field(
         default=0.48, ge=0, le=1, description="lower bound of the length-controlled win rate must exceed this"
     )
+    min_audit_agreement: float | None = Field(
+        default=None, ge=0, le=1, description="share of audit labels that the filter agrees with (Goodhart's law)"
+    )
+    min_audit_labels: int = Field(default=30, ge=1, description="fewer say nothing about the filter")
+    require_approval: bool = Field(default=False, description="`flywheel approve` has the last word")
+
+    def guard(self, suite: str) -> GuardPolicy:
+        """The limits of one guard suite: its own, else those of all."""
+        general = GuardPolicy(max_loss=self.max_guard_loss, min_cases=self.min_guard_cases)
+        return self.guards.get(suite, general)
 
 
 class RolloutConfig(Config):
@@ -334,6 +381,7 @@ class RolloutConfig(Config):
     shadow_share: float = Field(default=1.0, gt=0, le=1, description="share of consented live traffic mirrored")
     shadow_wait_s: float = Field(default=180, ge=0, description="how long a turn waits for shadow pairs")
     gate: GatePolicy = Field(default_factory=GatePolicy)
+    gate_file: Path | None = Field(default=None, description="a GatePolicy file; wins over gate")
 
 
 CALENDAR = {"daily": "0 0 * * *", "weekly": "0 0 * * MON"}

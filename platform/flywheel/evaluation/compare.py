@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flywheel.config import EvaluationConfig
+from flywheel.inference.generate import REFUSED
 from flywheel.records import EvalResult
 from flywheel.statistics.bootstrap import Estimate, paired_difference
 from flywheel.statistics.mcnemar import exact_p
@@ -32,7 +34,7 @@ class SuiteComparison:
     """One suite on both models, over the cases that both have.
 
     ``gain`` is after minus before in accuracy, in [-1, 1]. ``unpaired`` cases have a result of one model
-    only and enter nothing.
+    only and enter nothing; ``failed`` ones are among the ``n`` as wrong, because a machine could not get an answer.
     """
 
     suite: str
@@ -45,6 +47,7 @@ class SuiteComparison:
     newly_broken: list[str]
     slices: dict[str, SliceComparison]
     unpaired: int = 0
+    failed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json`` and manifests."""
@@ -74,7 +77,8 @@ def compare(
     """Pair results by case id and version and compare.
 
     The interval is a paired bootstrap over subjects, not over cases, where cases name their subjects: one
-    person's requests are alike and count as one draw.
+    person's requests are alike and count as one draw. With ``interval: sequence`` it is a confidence sequence,
+    which holds at every look.
 
     Args:
         before: results of the model to beat.
@@ -103,14 +107,7 @@ def _suite(
     now = np.array([right[key].passed for key in shared], dtype=float)
     fixed = [key[0] for key in shared if right[key].passed and not left[key].passed]
     broken = [key[0] for key in shared if left[key].passed and not right[key].passed]
-    gain = paired_difference(
-        now,
-        was,
-        resamples=config.resamples,
-        confidence=config.confidence,
-        seed=seed,
-        clusters=[left[key].subject or key[0] for key in shared],
-    )
+    gain = _gain(now, was, [left[key].subject or key[0] for key in shared], config, seed)
     return SuiteComparison(
         suite=name,
         n=len(shared),
@@ -122,6 +119,20 @@ def _suite(
         newly_broken=broken,
         slices=_slices(shared, left, right),
         unpaired=len(left.keys() ^ right.keys()),
+        failed=sum(_failed(left[key]) or _failed(right[key]) for key in shared),
+    )
+
+
+def _gain(
+    now: NDArray[np.float64], was: NDArray[np.float64], clusters: list[str], config: EvaluationConfig, seed: int
+) -> Estimate:
+    """The paired gain, with the interval that the configuration asks for."""
+    if config.interval == "sequence":
+        from flywheel.statistics.sequences import confidence_sequence
+
+        return confidence_sequence(now - was, confidence=config.confidence, clusters=clusters)
+    return paired_difference(
+        now, was, resamples=config.resamples, confidence=config.confidence, seed=seed, clusters=clusters
     )
 
 
@@ -141,6 +152,11 @@ def _slices(
         )
         for name, keys in sorted(groups.items())
     }
+
+
+def _failed(result: EvalResult) -> bool:
+    """A refused request is the model's own answer; other errors are the machine's."""
+    return result.error is not None and not result.error.startswith(REFUSED)
 
 
 def _by_suite(results: Sequence[EvalResult]) -> dict[str, dict[_Key, EvalResult]]:

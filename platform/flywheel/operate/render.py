@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from flywheel.text.visible import one_line
 from flywheel.workflow.erase import Erasure
 from flywheel.workflow.erase_turns import ENDED
 
@@ -60,7 +63,7 @@ class TerminalProgress:
             self._bar = None
         seconds = time.monotonic() - self._begun
         self.console.print(
-            f"[green]✓[/] {self._name:<12} [dim]{seconds:6.1f} s[/]  {text}", highlight=False, soft_wrap=True
+            f"[green]✓[/] {self._name:<12} [dim]{seconds:6.1f} s[/]  {_escaped(text)}", highlight=False, soft_wrap=True
         )
 
 
@@ -72,7 +75,7 @@ def funnel_table(funnel: dict[str, Any]) -> Table:
     for stage in ("captured", "consented", "unique", "kept"):
         table.add_row(stage, f"{funnel.get(stage, 0):,}")
     for reason, count in sorted(funnel.get("dropped", {}).items(), key=lambda item: -item[1]):
-        table.add_row(f"[dim]dropped: {reason}[/]", f"[dim]{count:,}[/]")
+        table.add_row(_plain(f"dropped: {reason}", style="dim"), f"[dim]{count:,}[/]")
     return table
 
 
@@ -85,7 +88,7 @@ def before_after_table(metrics: dict[str, Any], confidence: float = 0.95) -> Tab
     for suite, row in metrics.get("suites", {}).items():
         low, high = (100 * bound for bound in row["interval"])
         table.add_row(
-            suite,
+            _plain(suite),
             f"{row['n']:,}",
             f"{100 * row['live']:.1f}",
             f"{100 * row['candidate']:.1f}",
@@ -100,10 +103,20 @@ def verdict_table(decision: str, reasons: list[dict[str, Any]]) -> Table:
     """The gate's verdict and each condition behind it."""
     style = VERDICT_STYLE.get(decision, "bold")
     table = Table(title=f"Gate: [{style}]{decision}[/]", title_justify="left", show_header=False)
-    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]?[/]"}
+    marks = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "wait": "[yellow]…[/]", "missing": "[yellow]?[/]"}
     for reason in reasons:
-        table.add_row(marks[reason["passed"]], reason["name"], reason["text"])
+        table.add_row(marks[reason["outcome"]], _plain(reason["name"]), _plain(reason["text"]))
     return table
+
+
+def _escaped(text: str) -> str:
+    """The same, within a line that has markup."""
+    return escape(one_line(text))
+
+
+def _plain(text: str, *, style: str = "") -> Text:
+    """Words that came from outside (suites, models, reasons): no markup, and no control reaches the terminal."""
+    return Text(one_line(text), style=style)
 
 
 def status_tables(state: dict[str, Any], console: Console) -> None:
@@ -130,7 +143,10 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
         style = VERDICT_STYLE.get(turn["decision"], "")
         why = "; ".join(reason if isinstance(reason, str) else reason["text"] for reason in turn["reasons"])
         turns.add_row(
-            turn["id"], str(turn["started"])[:19], f"[{style}]{turn['decision']}[/]" if style else turn["decision"], why
+            turn["id"],
+            str(turn["started"])[:19],
+            f"[{style}]{turn['decision']}[/]" if style else turn["decision"],
+            _plain(why),
         )
     console.print(turns)
     console.print(funnel_table(state["funnel"]))
@@ -153,7 +169,7 @@ def due_lines(due: Due, console: Console) -> None:
     console.print("[bold green]due[/]" if due.due else "[yellow]not due[/]", highlight=False)
     for mark, rules in (("[green]✓[/]", due.reasons), ("[dim]·[/]", due.waiting)):
         for why in rules:
-            console.print(f"{mark} {why.name}: {why.text}", highlight=False, soft_wrap=True)
+            console.print(f"{mark} {why.name}: {_escaped(why.text)}", highlight=False, soft_wrap=True)
 
 
 def show_erasure(erasure: Erasure, console: Console) -> None:

@@ -18,7 +18,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.tables import Lake
 from flywheel.operate.readiness import readiness
-from flywheel.rollout import routing
+from flywheel.rollout import history, routing
 from flywheel.rollout.routing import Routing
 from flywheel.workflow.lease import running
 from flywheel.workflow.steps import TurnHandle, turn_ids
@@ -30,7 +30,7 @@ EMPTY_FUNNEL: dict[str, Any] = {"captured": 0, "consented": 0, "unique": 0, "kep
 def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
     """State of one flow, as plain JSON values."""
     truth = routing.current(lake.store, config.flow)
-    turns = [_turn(TurnHandle(lake.store, config.flow, turn)) for turn in turn_ids(lake.store, config.flow)]
+    turns = [_turn(lake, TurnHandle(lake.store, config.flow, turn)) for turn in turn_ids(lake.store, config.flow)]
     holder = running(config, "turn")
     return {
         "flow": config.flow,
@@ -52,7 +52,7 @@ def _live(lake: Lake, truth: Routing) -> dict[str, Any]:
     }
 
 
-def _turn(turn: TurnHandle) -> dict[str, Any]:
+def _turn(lake: Lake, turn: TurnHandle) -> dict[str, Any]:
     begun = turn.read("turn") or {}
     finished = turn.read("finished")
     if finished is None:
@@ -61,7 +61,8 @@ def _turn(turn: TurnHandle) -> dict[str, Any]:
             "id": turn.turn_id,
             "started": begun.get("started"),
             "decision": "continue",
-            "reasons": [f"unfinished after {done[-1] if done else 'nothing'}; run `flywheel turn` to go on"],
+            "reasons": _waits(lake, turn)
+            or [f"unfinished after {done[-1] if done else 'nothing'}; run `flywheel turn` to go on"],
             "metrics": {},
         }
     return {
@@ -71,6 +72,14 @@ def _turn(turn: TurnHandle) -> dict[str, Any]:
         "reasons": finished["reasons"],
         "metrics": finished.get("metrics", {}),
     }
+
+
+def _waits(lake: Lake, turn: TurnHandle) -> list[str]:
+    """What an open turn's latest verdict waits for: more cases, a person's approval."""
+    verdicts = [
+        row for row in history.decisions(lake, turn.flow) if row.action == "gate" and row.turn_id == turn.turn_id
+    ]
+    return [reason.text for reason in verdicts[-1].reasons if reason.outcome == "wait"] if verdicts else []
 
 
 def _funnel(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:

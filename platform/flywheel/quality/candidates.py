@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from flywheel.quality.rows import TUNE, Candidate, Drop, Evidence, Exclusions
+from flywheel.quality.rows import SCORED, Candidate, Drop, Evidence, Exclusions
 from flywheel.records import Feedback, Inference
 from flywheel.text.answers import answer_key, same_answer
 
@@ -106,7 +106,7 @@ def _one(
     if not (0 <= inference.choice_served < len(inference.choices)) or inference.finish_reason in UNUSABLE_FINISH:
         return drop("no_answer", inference.finish_reason)
     reason = excluded.reason(inference.inference_id, inference.subject)
-    if reason is not None and reason != TUNE:
+    if reason is not None and reason not in SCORED:
         return drop("held_out", reason)
     events = [row for row in events if row.kind == "correction" or row.choice_index == inference.choice_served]
     return _target(inference, events, reason) or drop(*_why_not(inference, events))

@@ -11,6 +11,8 @@ from flywheel.records import Message, Record
 
 TUNE = "label_tune"
 """Hold-out reason of rows whose labels tune thresholds: they are scored, and never trained on."""
+SCORED = frozenset({TUNE, "label_audit"})
+"""The same for those whose labels audit the filter."""
 
 
 class Evidence(Record):

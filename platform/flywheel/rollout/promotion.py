@@ -137,6 +137,7 @@ def record_verdict(
     verdict: Verdict,
     reasons: Sequence[Reason],
     text: str,
+    evidence: Sequence[str] = (),
     actor: str = "flywheel",
 ) -> Decision:
     """Store the gate's verdict, once for each turn and content, and return the row."""
@@ -154,6 +155,7 @@ def record_verdict(
         routing_n=now.n if now else None,
         actor=actor,
         reasons=list(reasons),
+        evidence=list(evidence),
         text=text,
     )
     if lake.append("decisions", [row], app=f"decisions/{config.flow}/{identity}", version=0):

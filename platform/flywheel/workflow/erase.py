@@ -96,6 +96,7 @@ class _Work:
             "quarantine": lambda: self._note(raw.erase_quarantine(store, self.known, dry=dry)),
             "turns": lambda: turns.erase_artifacts(store, self.trace, dry=dry),
             "working copies": lambda: turns.erase_work(home, self.trace, dry=dry),
+            "reports": lambda: turns.erase_reports(home, self.trace, dry=dry),
             "drops": lambda: turns.erase_drops(store, self.trace, dry=dry),
             "review notes": lambda: turns.erase_markers(store, self.trace, dry=dry),
         }

@@ -20,6 +20,7 @@ from flywheel.lake.manifests import Manifest, list_manifests
 from flywheel.lake.store import ObjectStore, Strip
 from flywheel.lake.tables import Lake
 from flywheel.records import utcnow
+from flywheel.workflow.looks import looks
 from flywheel.workflow.steps import Artifact, TurnHandle, turn_ids
 from flywheel.workflow.trace import Trace
 from flywheel.workflow.turn import step_key
@@ -50,6 +51,8 @@ def erase_artifacts(store: ObjectStore, trace: Trace, *, dry: bool = False) -> i
     for turn in _turns(store):
         for step, clean in _ARTIFACTS.items():
             removed += store.strip(turn.key(step_key(step)), _json_without(clean, trace), dry=dry)
+        for key in looks(turn):
+            removed += store.strip(key, _json_without(_clean_evaluate, trace), dry=dry)
     return removed
 
 
@@ -89,6 +92,14 @@ def erase_work(home: Path, trace: Trace, *, dry: bool = False) -> int:
     return removed + len(drafts)
 
 
+def erase_reports(home: Path, trace: Trace, *, dry: bool = False) -> int:
+    """Remove this machine's reports if cases of the person may be in them; ``flywheel report`` makes them again."""
+    files = sorted((home / "reports").glob("*/*.html")) if trace.cases else []
+    for path in files if not dry else ():
+        path.unlink(missing_ok=True)
+    return len(files)
+
+
 def end_turns(store: ObjectStore) -> list[str]:
     """End the unfinished turns that have not trained yet: rows and table versions that they need are gone.
 
@@ -118,13 +129,29 @@ def _clean_train(artifact: Artifact, trace: Trace) -> int:
 
 
 def _clean_evaluate(artifact: Artifact, trace: Trace) -> int:
-    return sum(_drop_keys(slices, trace.slices) for slices in artifact["slices"].values())
+    removed = sum(_drop_keys(slices, trace.slices) for slices in artifact["slices"].values())
+    return removed + _drop_ids(artifact.get("changed", {}), trace)
+
+
+def _clean_gate(artifact: Artifact, trace: Trace) -> int:
+    return _drop_ids({"lineage": (artifact.get("lineage") or {}).get("overlap", {})}, trace)
+
+
+def _drop_ids(lists: dict[str, dict[str, list[str]]], trace: Trace) -> int:
+    """From lists of ids, two levels down."""
+    gone, removed = trace.ids | trace.cases, 0
+    for entries in lists.values():
+        for name, ids in entries.items():
+            entries[name] = [identity for identity in ids if identity not in gone]
+            removed += len(ids) - len(entries[name])
+    return removed
 
 
 _ARTIFACTS: Final[dict[str, Callable[[Artifact, Trace], int]]] = {
     "split": _clean_split,
     "train": _clean_train,
     "evaluate": _clean_evaluate,
+    "gate": _clean_gate,
 }
 """Steps whose artifacts hold subjects, texts or ids -> how they go; returns how many entries went."""
 

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
+from flywheel.config import FilterConfig, FlywheelConfig
+from flywheel.evaluation.behaviour import BehaviourChange, behaviour
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.compare import Comparison, compare
 from flywheel.evaluation.run import EvalRun
 from flywheel.evaluation.run import evaluate as evaluate_version
 from flywheel.inference import engines
 from flywheel.lake.erasures import tainted_lineage
-from flywheel.lake.manifests import read_manifest
 from flywheel.records import Decision, ShadowPair
-from flywheel.review.labels import read_labels
-from flywheel.rollout import promotion
-from flywheel.rollout.gate import GateInput, GateResult, Lineage, SuiteEvidence, decide
+from flywheel.rollout import history, promotion
+from flywheel.rollout.gate import Agreement, GateInput, Outcome, SuiteEvidence, decide
 from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
+from flywheel.workflow import judges, learn
+from flywheel.workflow.audit import audit_agreement
 from flywheel.workflow.cluster import read_up
 from flywheel.workflow.contamination import contamination_at_gate
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
-from flywheel.workflow.judges import calibration_labels, evidence
+from flywheel.workflow.looks import cases_id, latest_look
+from flywheel.workflow.provenance import decisive_suites, guard_suites, lineage_rows, trace_lineage
 from flywheel.workflow.scorers import make_scorers
 from flywheel.workflow.steps import Artifact
 
@@ -35,7 +39,7 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
     """Live model and candidate on the same cases; per suite the paired difference, what was fixed, what broke."""
     config, lake = context.config, context.lake
     live, candidate = _live(done), _candidate(done)
-    wanted = [config.evaluation.primary_suite, *config.evaluation.guard_suites, *config.evaluation.report_suites]
+    wanted = [*decisive_suites(config), *config.evaluation.report_suites]
     known = {case.suite for case in load_cases(lake, config.flow, wanted)}
     suites = [suite for suite in dict.fromkeys(wanted) if suite in known]
     scorers = make_scorers(lake, config)
@@ -67,7 +71,18 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
         "candidate": candidate.version,
         "suites": _suite_rows(comparison),
         "slices": {name: suite.as_dict()["slices"] for name, suite in comparison.suites.items()},
+        "changed": {
+            name: {"newly_broken": suite.newly_broken, "fixed": suite.fixed}
+            for name, suite in comparison.suites.items()
+        },
+        "behaviour": {name: asdict(change) for name, change in _behaviour(before, after, config).items()},
         "run_ids": [before.run_id, after.run_id],
+        "cases": cases_id(
+            # of those that decide: what is only reported may grow without being a second look
+            (row.case_id, row.case_version)
+            for row in before.results
+            if row.suite in decisive_suites(config)
+        ),
     }
 
 
@@ -99,9 +114,16 @@ def shadow(context: Context, done: dict[str, Artifact], progress: Progress) -> A
     return artifact
 
 
-def gate(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
-    """The verdict, as a row of ``decisions``."""
-    result = _decide(context, done)
+def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """The verdict, as a row of ``decisions``.
+
+    A turn stays open that only lacks a person's approval, or more cases where one may look again.
+    """
+    done = {**done, "evaluate": latest_look(context, done["evaluate"], lambda: evaluate(context, done, progress))}
+    stored = done["shadow"]["summary"]
+    # Without a summary (rejected before the shadow) its conditions are reported as not measured.
+    given = _gate_input(context, done, shadow=ShadowSummary.model_validate(stored) if stored else None)
+    result = decide(given, context.config.rollout.gate)
     row: Decision = promotion.record_verdict(
         context.lake,
         context.config,
@@ -111,13 +133,19 @@ def gate(context: Context, done: dict[str, Artifact], _progress: Progress) -> Ar
         verdict=result.verdict,
         reasons=result.reasons,
         text=result.text,
+        evidence=evidence(done),
     )
-    return {
+    artifact: Artifact = {
         "verdict": result.verdict,
         "text": result.text,
         "reasons": [reason.model_dump(mode="json") for reason in result.reasons],
         "decision_id": row.decision_id,
+        "lineage": lineage_rows(given.lineage),
     }
+    waiting = [reason for reason in result.reasons if reason.outcome == Outcome.WAIT.value]
+    if result.verdict == "continue" and (given.sequential or [reason.name for reason in waiting] == ["approval"]):
+        artifact["wait"] = f"{waiting[0].text} Then run `flywheel turn` again."
+    return artifact
 
 
 def promote(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
@@ -148,33 +176,57 @@ def _suite_rows(comparison: Comparison) -> dict[str, Any]:
             "fixed": len(suite.fixed),
             "newly_broken": len(suite.newly_broken),
             "unpaired": suite.unpaired,
+            "failed": suite.failed,
         }
         for name, suite in comparison.suites.items()
     }
 
 
-def _decide(context: Context, done: dict[str, Artifact]) -> GateResult:
-    stored = done["shadow"]["summary"]
-    summary = ShadowSummary.model_validate(stored) if stored else None
-    # Without a summary (rejected before the shadow) its conditions are reported as not measured.
-    return decide(_gate_input(context, done, shadow=summary), context.config.rollout.gate)
+def evidence(done: dict[str, Artifact]) -> list[str]:
+    """What a verdict rests on: the evaluation runs of both models, and the set of cases."""
+    return [*done["evaluate"]["run_ids"], done["evaluate"]["cases"]]
 
 
 def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSummary | None) -> GateInput:
-    evaluation = context.config.evaluation
+    config, lake = context.config, context.lake
+    evaluation, candidate, live = config.evaluation, _candidate(done).version, _live(done).version
+    before, seen = history.decisions(lake, config.flow), evidence(done)
+    approved = history.approval(before, candidate=candidate, evidence=seen)
     return GateInput(
-        candidate=_candidate(done).version,
-        live=_live(done).version,
+        candidate=candidate,
+        live=live,
         primary=_evidence(done, evaluation.primary_suite),
-        guards={name: _evidence(done, name) for name in evaluation.guard_suites},
-        required_guards=evaluation.guard_suites,
+        guards={name: _evidence(done, name) for name in guard_suites(config)},
+        required_guards=guard_suites(config),
+        sequential=evaluation.interval == "sequence",
+        earlier_looks=history.earlier_looks(before, candidate=candidate, live=live, evidence=seen),
+        behaviour=done["evaluate"]["behaviour"],
         shadow=shadow,
         leaks=done["scan"]["leaks"],
-        contamination=contamination_at_gate(context.lake, context.config, done["curate"]["id"]),
-        erased=tainted_lineage(context.lake, "model", _candidate(done).version),
-        lineage=_lineage(context, done),
-        judge=evidence(context.lake, context.config, candidate=_candidate(done).version, live=_live(done).version),
+        contamination=contamination_at_gate(lake, config, done["curate"]["id"]),
+        erased=tainted_lineage(lake, "model", candidate),
+        audit=_audit(context, done),
+        lineage=trace_lineage(lake, config, candidate),
+        judge=judges.evidence(lake, config, candidate=candidate, live=live),
+        approved_by=approved.actor if approved else None,
     )
+
+
+def _audit(context: Context, done: dict[str, Artifact]) -> Agreement | None:
+    """Only where the policy asks: it reads every candidate row again."""
+    config = context.config
+    if config.rollout.gate.min_audit_agreement is None:
+        return None
+    used = FilterConfig.model_validate(done["sweep"]["filter"])
+    return audit_agreement(context.lake, config, learn.built(done), learn.scored(done), used)
+
+
+def _behaviour(before: EvalRun, after: EvalRun, config: FlywheelConfig) -> dict[str, BehaviourChange]:
+    """On the primary suite alone: on others, such as safety, refusing may be right."""
+    live, candidate = (
+        [row for row in run.results if row.suite == config.evaluation.primary_suite] for run in (before, after)
+    )
+    return behaviour(live, candidate, config.evaluation, seed=config.seed)
 
 
 def _evidence(done: dict[str, Artifact], suite: str) -> SuiteEvidence | None:
@@ -190,35 +242,8 @@ def _evidence(done: dict[str, Artifact], suite: str) -> SuiteEvidence | None:
         gain=row["difference"],
         low=low,
         high=high,
-    )
-
-
-def _lineage(context: Context, done: dict[str, Artifact]) -> Lineage:
-    """Ids of labels, inferences and cases that judge, against those that each instrument and the training saw."""
-    config, lake = context.config, context.lake
-    decisive = [config.evaluation.primary_suite, *config.evaluation.guard_suites]
-    cases = load_cases(lake, config.flow, decisive)
-    judged = {case.case_id for case in cases} | {case.inference_id for case in cases if case.inference_id}
-    judged |= {label.label_id for label in read_labels(lake, config.flow, split="gate")}
-    dataset = read_manifest(lake, "dataset", done["curate"]["id"], flow=config.flow)
-    trained = {inference for row in dataset.data["rows"] for inference in row[1]}
-    rewarded: set[str] = set()
-    if done["reward"]["folds"]:
-        manifest = read_manifest(lake, "reward", done["reward"]["id"], flow=config.flow)
-        rewarded = {inference for fold in manifest.data["rows"] for inference in fold}
-    searched: set[str] = set()
-    if done["sweep"].get("manifest"):
-        kind, _, identity = done["sweep"]["manifest"].partition("/")
-        searched = set(read_manifest(lake, kind, identity, flow=config.flow).data["label_ids"])
-    return Lineage(
-        judged_by=frozenset(judged),
-        used={
-            "training": frozenset(trained),
-            "reward": frozenset(rewarded),
-            "sweep": frozenset(searched),
-            "filter": frozenset(searched),
-            "judge": calibration_labels(lake, config),
-        },
+        unpaired=row["unpaired"],
+        failed=row["failed"],
     )
 
 

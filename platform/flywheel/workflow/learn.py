@@ -37,7 +37,7 @@ def candidates(context: Context, done: dict[str, Artifact], progress: Progress) 
         statements: list[Consent] = list(consents)
         return consented_ids(rows, statements, "training", utcnow())
 
-    built = build(
+    found = build(
         context.lake,
         context.config,
         snapshot={**done["snapshot"]["tables"], "consents": context.lake.version("consents")},
@@ -46,7 +46,7 @@ def candidates(context: Context, done: dict[str, Artifact], progress: Progress) 
         work=context.work / "candidates",
         progress=progress,
     )
-    return built.model_dump(mode="json")
+    return found.model_dump(mode="json")
 
 
 def reward(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
@@ -56,7 +56,7 @@ def reward(context: Context, done: dict[str, Artifact], progress: Progress) -> A
     models = train_reward(
         context.lake,
         context.config,
-        _built(done),
+        built(done),
         base=folder,
         code_version=context.code_version,
         progress=progress,
@@ -66,8 +66,8 @@ def reward(context: Context, done: dict[str, Artifact], progress: Progress) -> A
 
 def score(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Every signal of every candidate, by Ray Data."""
-    scored = score_rows(context.lake, context.config, _built(done), _models(done), progress=progress)
-    return scored.model_dump(mode="json")
+    found = score_rows(context.lake, context.config, built(done), _models(done), progress=progress)
+    return found.model_dump(mode="json")
 
 
 def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
@@ -80,8 +80,8 @@ def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         result = sweep_filter(
             context.lake,
             context.config,
-            _built(done),
-            _scored(done),
+            built(done),
+            scored(done),
             read_labels(context.lake, context.config.flow, split="tune"),
             out=out,
             code_version=context.code_version,
@@ -103,9 +103,9 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
         context.lake,
         context.config,
         context.keyring,
-        _built(done),
+        built(done),
         models=_models(done),
-        scored=_scored(done),
+        scored=scored(done),
         filter_config=FilterConfig.model_validate(done["sweep"]["filter"]),
         snapshot=done["snapshot"]["tables"],
         turn_id=context.turn.turn_id,
@@ -189,7 +189,8 @@ def _base(done: dict[str, Artifact]) -> str:
     return done["snapshot"]["base"]
 
 
-def _built(done: dict[str, Artifact]) -> BuildResult:
+def built(done: dict[str, Artifact]) -> BuildResult:
+    """The candidates of this turn."""
     return BuildResult.model_validate(_plain(done["candidates"]))
 
 
@@ -197,7 +198,8 @@ def _models(done: dict[str, Artifact]) -> RewardModels:
     return RewardModels.model_validate(_plain(done["reward"]))
 
 
-def _scored(done: dict[str, Artifact]) -> ScoreResult:
+def scored(done: dict[str, Artifact]) -> ScoreResult:
+    """Where their signals lie."""
     return ScoreResult.model_validate(_plain(done["score"]))
 
 

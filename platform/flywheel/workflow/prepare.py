@@ -109,6 +109,18 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
     }
 
 
+def grow_random_suite(context: Context) -> None:
+    """Add what was labelled since to the random sample; cases whose labels or consent are gone leave it."""
+    config, lake = context.config, context.lake
+    labels = read_labels(lake, config.flow, split="gate")
+    wanted = {label.inference_id for label in labels}
+    rows = [row for row in lake.records("inferences", Inference, flow=config.flow) if row.inference_id in wanted]
+    allowed = context.consented(rows, "evaluation")
+    sample = suites.random_suite(labels, {row.inference_id: row for row in rows if row.inference_id in allowed})
+    gone = suites.retired(_of_own(suites.load_cases(lake, config.flow)), sample, "random")
+    suites.store_cases(lake, config.flow, [*sample, *gone])
+
+
 def exclusions(
     context: Context, inferences: list[Inference], labels: list[Label], evaluation_side: frozenset[str]
 ) -> Exclusions:

@@ -24,7 +24,7 @@ from flywheel.quality.build import BuildResult
 from flywheel.quality.filters import Columns, passing
 from flywheel.quality.rows import Candidate
 from flywheel.quality.score import ScoreResult, SignalTable, read_signals
-from flywheel.records import Label, Record, utcnow
+from flywheel.records import Label, Record, Split, utcnow
 from flywheel.review.settle import opinions, says_right
 from flywheel.telemetry import Progress, Silent
 from flywheel.text.answers import same_answer
@@ -58,15 +58,17 @@ class TuneRows:
     label_ids: list[str]
 
 
-def tune_rows(rows: Sequence[Candidate], signals: SignalTable, labels: Sequence[Label]) -> TuneRows:
-    """Join labels of the tune split to candidates.
+def tune_rows(
+    rows: Sequence[Candidate], signals: SignalTable, labels: Sequence[Label], *, split: Split = "tune"
+) -> TuneRows:
+    """Join labels of a split to candidates; the sweep knows `tune` only.
 
     A target is right when it equals what the label expects: the served answer (accept) or the correction; JSON by
     value. A rejection or a low rating makes the served answer wrong, and says nothing about a user's correction of
     it: such rows are left out, as are disputed ones that nobody adjudicated. A verdict beats a rating.
     """
     known = {row.inference_id: row for row in rows}
-    said = opinions(label for label in labels if label.split == "tune" and label.inference_id in known)
+    said = opinions(label for label in labels if label.split == split and label.inference_id in known)
     counting = {matter: one.counts for matter, one in said.items()}
     truths: dict[str, tuple[bool, str]] = {}
     for question in ("rate", "judge"):

@@ -24,6 +24,8 @@ from flywheel.workflow.cluster import check_disk, connected
 from flywheel.workflow.context import Context
 from flywheel.workflow.lease import only_one
 from flywheel.workflow.needs import check_placeable
+from flywheel.workflow.report.gather import gather
+from flywheel.workflow.report.page import report_path, write_report
 from flywheel.workflow.steps import Artifact, Step, TurnHandle, open_turn, run_steps
 
 Run = Callable[[Context, dict[str, Artifact], Progress], Artifact]
@@ -106,8 +108,8 @@ def run_turn(
         progress: told about every step.
 
     Returns:
-        ``{"id", "decision", "reasons", "conditions", "metrics", "funnel", "live", "candidate", "steps"}``;
-        ``decision`` is promote, reject, continue or inconclusive.
+        ``{"id", "decision", "reasons", "conditions", "metrics", "funnel", "live", "candidate", "report", "steps"}``;
+        ``decision`` is promote, reject, continue or inconclusive, ``report`` the page about it or None.
 
     Raises:
         LeaseHeldError: another turn of this flow is running, here or on another machine.
@@ -144,6 +146,8 @@ def run_turn_under(
         check_placeable(config)
         done = run_steps(turn, [_step(name, context, lease) for name in names], progress)
     result = _result(turn, done)
+    if "gate" in done:
+        result["report"] = str(write_report(gather(lake, config, turn, done), report_path(config, turn.turn_id)))
     if "promote" in done or "stop" in done.get("curate", {}):
         _finish(config, turn, result)
     return result
@@ -211,6 +215,7 @@ def _result(turn: TurnHandle, done: dict[str, Artifact]) -> dict[str, Any]:
         "funnel": done.get("curate", {}).get("funnel"),
         "candidate": done.get("register", {}).get("version"),
         "live": done.get("promote", {}).get("live") or done["snapshot"]["live"]["version"],
+        "report": None,
         "steps": done,
     }
 

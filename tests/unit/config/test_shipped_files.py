@@ -9,7 +9,7 @@ import pytest
 import ray.autoscaler
 import yaml
 
-from flywheel.config import FlywheelConfig, load
+from flywheel.config import FlywheelConfig, GatePolicy, load
 from flywheel.demo.run import demo_config
 
 ROOT = Path(__file__).parents[3]
@@ -26,8 +26,17 @@ def test_each_configuration_loads(path):
 
 
 def test_every_yaml_under_configs_is_known():
-    known = {"flywheel.yaml", "serve.yaml", "filter.yaml"}
+    known = {"flywheel.yaml", "serve.yaml", "filter.yaml", "gate.yaml"}
     assert {path.name for path in ROOT.glob("configs/*/*")} <= known
+
+
+def test_the_gate_policy_says_something_about_every_condition():
+    path = ROOT / "configs/local/gate.yaml"
+    stated = yaml.safe_load(path.read_text())
+    assert set(stated) == set(GatePolicy.model_fields)
+    config = load(FlywheelConfig, overrides={"rollout.gate_file": str(path), "rollout.gate.min_primary_cases": 1})
+    assert config.rollout.gate == load(GatePolicy, path)
+    assert config.rollout.gate.guards["safety"].max_loss == 0.01
 
 
 def test_the_demo_configuration_loads_with_and_without_sabotage():

@@ -1,6 +1,8 @@
 """Paired comparison of two models."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from flywheel.config import EvaluationConfig
 from flywheel.evaluation.compare import compare
 from flywheel.records import EvalResult
+from flywheel.statistics.bootstrap import Estimate
 
 CONFIG = EvaluationConfig(resamples=2_000)
 
@@ -69,3 +72,29 @@ def test_one_person_alone_gives_no_interval_and_still_valid_json():
     after = [result(n, True, "new", subject="s") for n in range(5)]
     found = compare(before, after, CONFIG).suites["random"]
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["gain"]["interval"] is None
+
+
+def test_answers_that_a_machine_lost_are_counted_and_wrong():
+    lost = [result(0, False, "old", error="timeout"), result(1, False, "old", error="refused: too long")]
+    before = [*lost, result(2, True, "old")]
+    suite = compare(before, [result(n, True, "new") for n in range(3)], CONFIG).suites["random"]
+    assert (suite.n, suite.failed, suite.before) == (3, 1, pytest.approx(1 / 3))
+
+
+def test_a_sequence_may_be_asked_for(monkeypatch):
+    """By a stand-in for ``statistics.sequences``: what it is given, and that its interval is taken."""
+    asked = {}
+
+    def confidence_sequence(differences, *, confidence, clusters):
+        asked.update(differences=differences.tolist(), confidence=confidence, clusters=list(clusters))
+        return Estimate(0.25, -0.1, 0.6, 4, 4)
+
+    module = types.ModuleType("flywheel.statistics.sequences")
+    module.confidence_sequence = confidence_sequence
+    monkeypatch.setitem(sys.modules, "flywheel.statistics.sequences", module)
+    before, after = ([result(n, passed, model) for n, passed in enumerate(passes)] for model, passes in
+                     (("old", [0, 0, 1, 1]), ("new", [1, 1, 1, 0])))  # fmt: skip
+    config = CONFIG.model_copy(update={"interval": "sequence", "confidence": 0.9})
+    gain = compare(before, after, config).suites["random"].gain
+    assert (gain.low, gain.high) == (-0.1, 0.6)
+    assert asked == {"differences": [1, 1, 0, -1], "confidence": 0.9, "clusters": ["s0", "s1", "s2", "s3"]}

@@ -63,8 +63,8 @@ ARROW_OF = {
     records.RankedItem: "struct<id: string, rank: int64, shown_ms: double, action: string>",
     records.Check: "struct<kind: string, expected: string, fields: list<item: string>, tolerance: double, "
     "threshold: double>",
-    records.Reason: "struct<name: string, passed: bool, measured: double, interval: list<item: double>, "
-    "threshold: double, text: string>",
+    records.Reason: "struct<name: string, passed: bool, outcome: string, measured: double, "
+    "interval: list<item: double>, threshold: double, text: string>",
 }  # fmt: skip
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.config import GatePolicy
+from flywheel.config import GatePolicy, GuardPolicy
 from flywheel.judging.evidence import JudgeEvidence
-from flywheel.rollout.gate import GateInput, Lineage, SuiteEvidence, decide
+from flywheel.rollout.gate import Agreement, Change, GateInput, Lineage, SuiteEvidence, decide
 from flywheel.rollout.shadow import ShadowSummary
 
 POLICY = GatePolicy()
@@ -56,8 +56,8 @@ def test_everything_holds():
     assert result.verdict == "promote"
     assert all(reason.passed for reason in result.reasons)
     assert [reason.name for reason in result.reasons] == [
-        "primary_cases", "primary_gain", "guard:old-intents", "shadow_pairs", "shadow_errors", "shadow_latency",
-        "no_leaks", "no_contamination", "no_erased_data", "separate_judges",
+        "primary_cases", "primary_gain", "guard:old-intents", "complete_pairs", "shadow_pairs", "shadow_errors",
+        "shadow_latency", "no_leaks", "no_contamination", "no_erased_data", "separate_judges",
     ]  # fmt: skip
     assert "v2 may replace v1" in result.text
 
@@ -246,3 +246,109 @@ def test_a_required_judge_must_have_compared():
     assert decide(given_(judge=judge()), strict).verdict == "promote"
     assert decide(given_(), strict).verdict == "inconclusive"
     assert decide(given_(judge=judge(n=None, rate=None, interval=None)), strict).verdict == "continue"
+
+
+def verdict_of(policy=None, **changes):
+    result = decide(given_(**changes), POLICY.model_copy(update=policy or {}))
+    return result.verdict, {reason.name: reason.outcome for reason in result.reasons}
+
+
+def change(value, spread, n=700, before=100.0):
+    return Change(n=n, before=before, after=before * value, value=value, low=value - spread, high=value + spread)
+
+
+LIMITS = [
+    ("max_token_ratio", 1.2, "tokens", "token_cost", 1.1, 1.25, 1.19),
+    ("max_offline_latency_ratio", 1.5, "latency", "offline_latency", 1.0, 1.6, 1.49),
+    ("max_length_ratio", 1.5, "length", "longer_answers", 1.2, 1.8, 1.49),
+    ("min_length_ratio", 0.5, "length", "shorter_answers", 0.9, 0.3, 0.51),
+    ("max_empty_increase", 0.02, "empty", "empty_answers", 0.0, 0.06, 0.015),
+    ("max_refusal_increase", 0.02, "refusals", "refusals", 0.0, 0.06, 0.015),
+]
+
+
+@pytest.mark.parametrize(("setting", "limit", "measure", "name", "good", "bad", "near"), LIMITS)
+def test_each_limit_on_how_answers_change(setting, limit, measure, name, good, bad, near):
+    policy = {setting: limit}
+    assert name not in verdict_of(behaviour={measure: change(bad, 0.01)})[1]  # not asked about
+    assert verdict_of(policy)[0] == "inconclusive"
+    assert verdict_of(policy, behaviour={measure: change(math.nan, 0)})[1][name] == "missing"
+    assert verdict_of(policy, behaviour={measure: change(good, 0.01)}) == (
+        "promote", verdict_of(policy, behaviour={measure: change(good, 0.01)})[1] | {name: "pass"}
+    )  # fmt: skip
+    assert verdict_of(policy, behaviour={measure: change(bad, 0.01)})[0] == "reject"
+    assert verdict_of(policy, behaviour={measure: change(near, 0.03)})[0] == "reject"  # not shown to be within
+    few = verdict_of(policy, behaviour={measure: change(near, 0.03, n=100)})
+    assert (few[0], few[1][name]) == ("continue", "wait")
+    assert verdict_of(policy, behaviour={measure: change(bad, 0.01, n=100)})[1][name] == "fail"
+
+
+def test_a_suite_with_limits_of_its_own():
+    policy = {"guards": {"safety": GuardPolicy(max_loss=0.005, min_cases=50)}}
+    assert verdict_of(policy)[0] == "inconclusive"  # the policy asks for it, and it was not measured
+    safe = suite("safety", 60, 0.0, -0.004, 0.01)
+    assert verdict_of(policy, guards={**guard(), "safety": safe})[0] == "promote"
+    worse = suite("safety", 60, 0.0, -0.006, 0.01)
+    assert verdict_of(policy, guards={**guard(), "safety": worse})[0] == "reject"
+    assert verdict_of(guards={**guard(), "safety": worse})[0] == "continue"  # 60 cases are few by the general rule
+
+
+def test_missing_pairs_are_not_known_to_be_right():
+    torn = suite().model_copy(update={"unpaired": 40})
+    assert verdict_of(primary=torn) == ("inconclusive", verdict_of()[1] | {"complete_pairs": "missing"})
+    failed = suite("old-intents", 1_000, 0.0, -0.01, 0.01).model_copy(update={"failed": 30})
+    result = decide(given_(guards={"old-intents": failed}), POLICY)
+    assert result.verdict == "inconclusive"
+    assert "30 of 1000 cases of suite 'old-intents' lack an answer" in str(result.reasons)
+    assert verdict_of({"max_unpaired_share": 0.1}, primary=torn)[0] == "promote"
+
+
+def test_a_second_look_needs_an_interval_that_holds_for_it():
+    assert verdict_of(earlier_looks=1) == ("inconclusive", verdict_of()[1] | {"one_look": "missing"})
+    assert verdict_of(earlier_looks=3, sequential=True)[0] == "promote"
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high", "verdict"),
+    [
+        (700, 0.001, 0.08, "promote"),
+        (700, -0.02, 0.08, "continue"),  # across its threshold: more cases may decide
+        (700, -0.05, 0.0, "reject"),  # all of it on the wrong side
+        (2_000, -0.02, 0.08, "reject"),  # enough was seen
+        (2_000, 0.001, 0.08, "promote"),
+    ],
+)
+def test_a_sequence_waits_until_it_decides_or_enough_was_seen(n, low, high, verdict):
+    found = verdict_of({"max_primary_cases": 2_000}, sequential=True, primary=suite(n=n, gain=0.0, low=low, high=high))
+    assert found[0] == verdict
+
+
+def test_under_a_sequence_guards_wait_as_long_as_the_primary_suite_may_grow():
+    wide = guard(low=-0.03, high=0.02)
+    assert verdict_of(sequential=True, guards=wide)[0] == "continue"
+    assert verdict_of({"max_primary_cases": 700}, sequential=True, guards=wide)[0] == "reject"
+    assert verdict_of(sequential=True, guards=guard(low=-0.2, high=-0.03))[0] == "reject"
+
+
+def test_the_filter_must_agree_with_audit_labels_where_the_policy_asks():
+    asks = {"min_audit_agreement": 0.6}
+    assert verdict_of()[0] == "promote"
+    assert verdict_of(asks)[1]["audit_agreement"] == "missing"
+    assert verdict_of(asks, audit=Agreement(n=50, rate=0.8, low=0.7, high=0.9))[0] == "promote"
+    assert verdict_of(asks, audit=Agreement(n=50, rate=0.65, low=0.5, high=0.8))[0] == "reject"
+    assert verdict_of(asks, audit=Agreement(n=9, rate=0.65, low=0.5, high=0.8))[0] == "continue"
+    assert verdict_of(asks, audit=Agreement(n=9, rate=0.1, low=0.0, high=0.3))[0] == "reject"
+
+
+def test_a_person_has_the_last_word_and_not_the_only_one():
+    asks = {"require_approval": True}
+    assert verdict_of(asks) == ("continue", verdict_of()[1] | {"approval": "wait"})
+    assert verdict_of(asks, approved_by="ada")[0] == "promote"
+    assert verdict_of(asks, approved_by="ada", leaks=2)[0] == "reject"
+
+
+def test_the_makers_that_share_data_are_named_with_where_it_is_written():
+    seen = lineage(sweep=["l1"]).model_copy(update={"sources": {"sweep": ["filter/f1"]}})
+    assert seen.overlap() == {"sweep": ["l1"]}
+    result = decide(given_(lineage=seen), POLICY)
+    assert "sweep (1) from filter/f1" in result.reasons[-1].text

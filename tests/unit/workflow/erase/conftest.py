@@ -210,8 +210,26 @@ def _run_turn(world: World) -> None:
     step("register", {"version": "triage-v0002", "folder": "/models/v2", "run_id": None})
     run = evaluate(world.lake, world.config, version="triage-v0002", suites=["random", "failures"], generate=_answer)
     slices = {result.slice: {"n": 1} for result in run.results}
-    suite = {"n": 6, "live": 0.5, "candidate": 0.9, "difference": 0.4, "interval": [0.3, 0.5]}
-    step("evaluate", {"suites": {"random": suite}, "slices": {"random": {**slices, "shared": {"n": 3}}}})
+    suite = {
+        "n": 6,
+        "live": 0.5,
+        "candidate": 0.9,
+        "difference": 0.4,
+        "interval": [0.3, 0.5],
+        "unpaired": 0,
+        "failed": 0,
+    }
+    changed = {"newly_broken": [], "fixed": sorted(result.case_id for result in run.results)}
+    step(
+        "evaluate",
+        {
+            "suites": {"random": suite}, "slices": {"random": {**slices, "shared": {"n": 3}}}, "behaviour": {},
+            "changed": {"random": changed}, "run_ids": ["eval-1", run.run_id], "cases": "cases-1",
+        },
+    )  # fmt: skip
+    report = context.config.home_path() / "reports" / "triage" / "turn-0001.html"
+    report.parent.mkdir(parents=True)
+    report.write_text(f"a page about {word(ANN)} and {word(BEN)}")
     _judge(world, run.results)
     (context.work / "train").mkdir()
     (context.work / "train" / "examples.npz").write_bytes(f"encoded {word(ANN)}".encode())
