@@ -217,6 +217,15 @@ class EvaluationConfig(Config):
     max_tokens: int = Field(default=48, gt=0)
     resamples: int = Field(default=10_000, ge=100, description="bootstrap resamples")
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    engine: Literal["serve", "batch"] = Field(
+        default="serve", description="serve: the engines of the gateway; batch: ray.data.llm, for GPUs and big suites"
+    )
+    price_per_1k_prompt_tokens: float | None = Field(default=None, ge=0, description="any currency; for the cost")
+    price_per_1k_completion_tokens: float | None = Field(default=None, ge=0, description="the same currency")
+    drift_window: int = Field(default=50, ge=20, description="people with a fresh labelled answer in one drift test")
+    drift_alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="chance of any false drift alarm while one model is live"
+    )
 
 
 class GatePolicy(Config):

@@ -41,6 +41,7 @@ def generate(
     *,
     max_tokens: int,
     temperature: float = 0.0,
+    seed: int | None = None,
     concurrency: int = 32,
     timeout_s: float = 60,
     on_progress: Callable[[int], None] | None = None,
@@ -52,6 +53,7 @@ def generate(
         conversations: what to answer; each ends with the user's turn.
         max_tokens: longest answer, tokens.
         temperature: 0 is greedy.
+        seed: of what is drawn, each conversation for itself; none: another one every time.
         concurrency: requests in the engine at once.
         timeout_s: seconds one item may take.
         on_progress: called with the number of answers done so far.
@@ -68,6 +70,7 @@ def generate(
             "messages": [message.model_dump() for message in conversation],
             "max_tokens": max_tokens,
             "temperature": temperature,
+            **({} if seed is None else {"seed": seed}),
         }
         for conversation in conversations
     ]
