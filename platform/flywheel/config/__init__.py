@@ -1,5 +1,6 @@
 """Closed, typed, documented configuration. Imports nothing heavy."""
 
+from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
     CadenceConfig,
@@ -26,14 +27,17 @@ __all__ = [
     "CadenceConfig",
     "CaptureConfig",
     "ClusterConfig",
+    "EndpointConfig",
     "EngineConfig",
     "EvaluationConfig",
+    "EvaluationGrid",
     "FilterConfig",
     "FlywheelConfig",
     "GatePolicy",
     "GatewayConfig",
     "LabelsConfig",
     "LakeConfig",
+    "ParameterGrid",
     "PrivacyConfig",
     "QualityConfig",
     "RewardModelConfig",

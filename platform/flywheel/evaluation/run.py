@@ -72,10 +72,12 @@ def evaluate(
     version: str,
     suites: Collection[str],
     cases: Sequence[EvalCase] | None = None,
+    only: Collection[str] | None = None,
     content: str | None = None,
     sampling: Sampling | None = None,
     seed: int = 0,
     generate: Generate = generate_with_engine,
+    block: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvalRun:
     """Mark ``version``, whose engine runs, on the cases of ``suites``.
@@ -91,10 +93,12 @@ def evaluate(
         suites: names; a suite without any case is reported in ``missing_suites``.
         cases: mark these instead of stored ones (then ``suites`` only filters, empty: all of them). Their
             results have a run id of their own, made of the cases' content as well.
+        only: ids of the cases that may be asked; default: all.
         content: hash of the model's files; default: what ``version`` was registered with, else its name.
         sampling: how answers are drawn; default: greedily, ``evaluation.max_tokens`` long.
         seed: of the intervals.
         generate: what answers.
+        block: cases between two commits; default ``BLOCK``.
         on_progress: called with (done, total), cases.
 
     Returns:
@@ -107,16 +111,18 @@ def evaluate(
     """
     started = time.monotonic()
     wanted = list(cases) if cases is not None else load_cases(lake, config.flow, suites)
-    wanted = [case for case in wanted if not suites or case.suite in suites]
+    wanted = [
+        case for case in wanted if (not suites or case.suite in suites) and (only is None or case.case_id in only)
+    ]
     _refuse_bad(wanted, suites)
     sampling = sampling or Sampling(config.evaluation.max_tokens)
     content = content or content_of(lake, config.flow, version)
-    run_id = run_id_of(config, content, sampling, None if cases is None else wanted)
+    run_id = _run_id(config, content, sampling, None if cases is None else wanted)
     work = _Work(lake, config, version, run_id, sampling, generate, on_progress, len(wanted))
     kept = work.stored(wanted)
     reused = len(kept)
     while pending := [case for case in wanted if _key(case) not in kept]:
-        kept |= work.answer(pending[:BLOCK], done=len(kept))
+        kept |= work.answer(pending[: block or BLOCK], done=len(kept))
     results = [kept[_key(case)] for case in wanted]
     return EvalRun(
         run_id=run_id,
@@ -238,9 +244,7 @@ def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str]) -> None:
             raise UsageError(f"case {case.case_id} of suite '{case.suite}': {error}") from error
 
 
-def run_id_of(
-    config: FlywheelConfig, content: str, sampling: Sampling, cases: Sequence[EvalCase] | None = None
-) -> str:
+def _run_id(config: FlywheelConfig, content: str, sampling: Sampling, cases: Sequence[EvalCase] | None) -> str:
     """Identity of a run: the model's content, what shapes its answers, and the cases unless they are stored ones."""
     shape = {**sampling.identity(), "dtype": config.engine.dtype, "max_model_len": config.engine.max_model_len}
     own = None if cases is None else sorted(content_id("case", case) for case in cases)

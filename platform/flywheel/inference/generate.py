@@ -74,7 +74,7 @@ def generate(
         }
         for conversation in conversations
     ]
-    return _run(_generate(_handle(version), bodies, concurrency, timeout_s, on_progress))
+    return run_to_end(_generate(_handle(version), bodies, concurrency, timeout_s, on_progress))
 
 
 async def _generate(
@@ -155,7 +155,7 @@ def _handle(version: str) -> Any:
         raise EngineError(f"no engine of '{version}' is running; start it first (inference.engines.start)") from error
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end on a loop of its own, also when the caller already is in one."""
     outcome: list[T] = []
     failure: list[BaseException] = []
