@@ -9,8 +9,9 @@ import pytest
 import ray.autoscaler
 import yaml
 
-from flywheel.config import FlywheelConfig, load
+from flywheel.config import EvaluationGrid, FlywheelConfig, load
 from flywheel.demo.run import demo_config
+from flywheel.workflow.grid import samplings
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = sorted(ROOT.glob("configs/*/flywheel.yaml"))
@@ -26,8 +27,13 @@ def test_each_configuration_loads(path):
 
 
 def test_every_yaml_under_configs_is_known():
-    known = {"flywheel.yaml", "serve.yaml", "filter.yaml"}
+    known = {"flywheel.yaml", "serve.yaml", "filter.yaml", "evaluation.yaml"}
     assert {path.name for path in ROOT.glob("configs/*/*")} <= known
+
+
+def test_the_evaluation_sweep_loads():
+    grid = load(EvaluationGrid, ROOT / "configs/local/evaluation.yaml")
+    assert [str(one) for one in samplings(grid, FlywheelConfig())] == ["", "T 0.7 seed 1", "T 0.7 seed 2"]
 
 
 def test_the_demo_configuration_loads_with_and_without_sabotage():
