@@ -12,6 +12,7 @@ from flywheel.records import Check, EvalCase, Message
 from flywheel.workflow.answering import Answering, FirstUse
 
 SUITES = ("golden", "random")
+CASES_A_SUITE = 12
 
 
 def model_folder(folder: Path, weights: str) -> Path:
@@ -38,7 +39,7 @@ def settings(home: Path, **overrides) -> FlywheelConfig:
     return load(FlywheelConfig, overrides={"home": str(home), **few, **overrides})
 
 
-def prepare(home: Path, cases: int = 12, **overrides) -> FlywheelConfig:
+def prepare(home: Path, cases: int = CASES_A_SUITE, **overrides) -> FlywheelConfig:
     config = settings(home, **overrides)
     store_cases(open_lake(config), config.flow, [case(n, suite) for suite in SUITES for n in range(cases)])
     return config

@@ -114,8 +114,7 @@ class Answering:
 
     def _generate(self, model: Model, engine: contextlib.ExitStack) -> Generate:
         if model.folder is None:
-            if self._endpoint is None:
-                raise UsageError(f"'{model.name}' needs to know where to ask: --endpoint https://host/v1")
+            assert self._endpoint is not None  # find_model saw to it
             return Endpoint(self._endpoint.url, self._endpoint.key_env)
         if not self._connected:
             self._cluster.enter_context(connected(self._config))
