@@ -52,13 +52,13 @@ def grid(*models, **changes) -> EvaluationGrid:
 
 def answer(version: str, text: str, temperature: float) -> Completion:
     """Wrong for one question in ``len(version)``-dependent many: the same every time, another for every model."""
-    number = int(text.split()[-1])
+    number = int(text.rsplit(maxsplit=1)[-1])
     wrong = (number + sum(map(ord, version)) + int(10 * temperature)) % 4 == 0
     return Completion("no" if wrong else str(number), "stop", 3, 2, 10.0 + number)
 
 
 class FakeAnswers(Answering):
-    """In place of engines. Notes what started and what was asked, in a file if there is one; ``BLOCK`` cases a commit."""
+    """In place of engines. Notes what started and what was asked, also in a file; ``BLOCK`` cases a commit."""
 
     BLOCK = 5
 

@@ -77,7 +77,7 @@ def level(alpha: float, window: int) -> float:
     return alpha * 6 / (math.pi * window) ** 2
 
 
-def tested(version: str, window: int, fresh: Count, baseline: Count, *, alpha: float, at: datetime) -> DriftTest:
+def window_test(version: str, window: int, fresh: Count, baseline: Count, *, alpha: float, at: datetime) -> DriftTest:
     """The test of one window. Counts are of wrong answers."""
     p, limit = p_higher(fresh, baseline), level(alpha, window)
     return DriftTest(

@@ -23,7 +23,7 @@ from flywheel.rollout.routing import Routing
 from flywheel.statistics.proportions import Count
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.answering import Answering, find_model
-from flywheel.workflow.drift import DriftTest, Fresh, one_each, tested, windows
+from flywheel.workflow.drift import DriftTest, Fresh, one_each, window_test, windows
 from flywheel.workflow.evaluate import LEASE
 from flywheel.workflow.lease import only_one
 
@@ -107,7 +107,7 @@ class _Check:
         passed = self._passed({case.case_id for part in (baseline, *(one for _, one in new)) for case in part})
         then, version = _wrong(baseline, passed), self.truth.live.version
         made = [
-            tested(version, number, _wrong(window, passed), then, alpha=policy.drift_alpha, at=utcnow())
+            window_test(version, number, _wrong(window, passed), then, alpha=policy.drift_alpha, at=utcnow())
             for number, window in new
         ]
         for test in made:

@@ -57,8 +57,8 @@ def evaluate_grid(
     """
     started = time.monotonic()
     lake = open_lake(config)
-    cases = _cases(lake, config, unique(grid.suites))
     found = {name: _find(lake, config, name, grid) for name in unique(grid.models)}
+    cases = _cases(lake, config, unique(grid.suites))
     rows = [Row(name, _version(name, model), one) for name, model in found.items() for one in samplings(grid, config)]
     make = answering or (lambda lake, config: Answering(lake, config, grid.endpoint))
     with only_one(config, LEASE) as lease, make(lake, config) as answers:

@@ -50,7 +50,9 @@ def test_every_cell_has_a_score_and_every_row_its_difference_to_the_first(sweep,
     result = sweep(grid(tmp_path / "a", tmp_path / "b"))
     assert [(cell.row, cell.suite) for cell in result.cells] == [(r, s) for r in range(4) for s in ("golden", "random")]
     assert result.failed == []
-    assert [(one.row, one.suite) for one in result.differences] == [(r, s) for r in (1, 2, 3) for s in ("golden", "random")]
+    assert [(one.row, one.suite) for one in result.differences] == [
+        (r, s) for r in (1, 2, 3) for s in ("golden", "random")
+    ]
     accuracy = {(cell.row, cell.suite): cell.score.accuracy.mean for cell in result.cells}
     for one in result.differences:
         assert one.comparison.gain.mean == pytest.approx(accuracy[one.row, one.suite] - accuracy[0, one.suite])
@@ -209,7 +211,9 @@ def test_only_the_teams_own_cases_and_those_with_third_party_consent_leave_the_c
     traffic = [case(n, "traffic", inference_id=key, subject=name) for n, (name, key) in enumerate(ids.items())]
     imported = [case(10, "traffic", subject="person"), case(11, "traffic", subject="nobody"), case(12, "traffic")]
     store_cases(sweep.lake, "triage", [*traffic, *imported, case(13, "private", subject="nobody")])
-    asked = EvaluationGrid(models=["endpoint:x"], suites=["traffic", "private"], endpoint={"url": "https://api.test/v1"})
+    asked = EvaluationGrid(
+        models=["endpoint:x"], suites=["traffic", "private"], endpoint={"url": "https://api.test/v1"}
+    )
     result = sweep(asked)
     assert sorted(int(text.split()[-1]) for _, _, text in sweep.answers[0].asked) == [0, 2, 10, 12]
     assert [cell.withheld for cell in result.cells] == [3, 1]
@@ -219,7 +223,9 @@ def test_only_the_teams_own_cases_and_those_with_third_party_consent_leave_the_c
 
 def test_the_table_for_people_and_for_files(sweep, tmp_path):
     broken = {str(tmp_path / "b"): EngineError("no [memory]")}
-    result = sweep(grid(tmp_path / "a", tmp_path / "b", params={"temperature": [0, 1], "system": ["=1+1"]}), broken=broken)
+    result = sweep(
+        grid(tmp_path / "a", tmp_path / "b", params={"temperature": [0, 1], "system": ["=1+1"]}), broken=broken
+    )
     screen = Console(width=200, file=io.StringIO())
     evaluation_table.show(result, screen, by="language")
     text = screen.file.getvalue()
