@@ -52,9 +52,11 @@ def test_order_ids_and_prompts_that_no_engine_takes(folder, monkeypatch):
 
     def run(settings, rows, done, version, report):
         jobs.append(rows)
-        found = {row["id"]: as_completion({"generated_text": str(len(row["tokenized_prompt"])), "num_input_tokens": 1,
-                 "num_generated_tokens": 1, "time_taken_llm": 1.0}) for row in reversed(rows[:-1])}  # fmt: skip
-        return found  # out of order, and one row never comes back
+        numbers = {"num_input_tokens": 1, "num_generated_tokens": 1, "time_taken_llm": 1.0}
+        return {  # out of order, and one row never comes back
+            row["id"]: as_completion({"generated_text": str(len(row["tokenized_prompt"])), **numbers})
+            for row in reversed(rows[:-1])
+        }
 
     monkeypatch.setattr(batch, "_run", run)
     texts = ["a", "word " * 200, "a longer one", "lost"]

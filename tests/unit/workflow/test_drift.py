@@ -1,4 +1,4 @@
-"""Windows and levels of the drift test: what it finds, how seldom it is wrong, and that asking often changes nothing."""
+"""Windows and levels of the drift test: what it finds, and how seldom it is wrong."""
 
 from datetime import UTC, datetime, timedelta
 
