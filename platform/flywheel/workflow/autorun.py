@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel.config import FlywheelConfig
-from flywheel.errors import FlywheelError, LeaseHeldError
+from flywheel.errors import FlywheelError, LeaseHeldError, UsageError
 from flywheel.lake.tables import open_lake
 from flywheel.records import utcnow
 from flywheel.telemetry import Progress
@@ -56,6 +56,8 @@ def _test_drift(config: FlywheelConfig, progress: Progress | None) -> tuple[Why,
     """Why there was no test, if there was none. A test that fails must not keep a turn from running."""
     try:
         check_drift(config, progress=progress)
+    except UsageError:  # no live model: the verdict says so
+        return ()
     except FlywheelError as error:
         return (Why("drift test", str(error)),)
     return ()

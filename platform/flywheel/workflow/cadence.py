@@ -1,7 +1,7 @@
 """When a turn is due. Pure: what is known goes in, a verdict with its reasons comes out.
 
-Five reasons make a turn due: enough new good examples, a drop in quality, failures of a new kind, the calendar, and
-a live model that answers fresh labelled cases worse than those it was promoted on (``drift.py``).
+Five reasons make a turn due: enough new good examples, a drop in quality, failures of a new kind, a live model that
+answers fresh labelled cases worse than those it was promoted on (``drift.py``), the calendar.
 Each rests on what the last finished turn had not seen, so that one observation never causes two turns. Whatever
 they say, nothing is due while a turn runs, right after one, or before a turn could train on anything. A turn that
 was begun and not finished is due at once: its finished steps do not run again.
@@ -195,8 +195,8 @@ RULES: dict[str, Rule] = {
     "new examples": _examples,
     "quality drop": _quality,
     "new failures": _cluster,
-    "calendar": _calendar,
     "live drift": _drift,
+    "calendar": _calendar,
 }
 
 

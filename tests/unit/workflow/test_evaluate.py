@@ -199,10 +199,11 @@ def test_two_at_once_on_two_machines_never_double_a_row(sweep, tmp_path):
 
 def test_only_the_teams_own_cases_and_those_with_third_party_consent_leave_the_cluster(sweep):
     ids = {name: f"0198a000-0000-7000-8000-00000000000{n}" for n, name in enumerate(("yes", "no", "later", "took"))}
+    stated = {"yes": ["third_party"], "no": ["evaluation"], "later": [], "took": ["third_party"]}
     rows = [
         Inference(inference_id=ids[name], flow="triage", ts=utcnow(), subject=name, model_version="v1",
                   messages=[Message(role="user", content="x 1")], choices=["1"], consent=consent)
-        for name, consent in {"yes": ["third_party"], "no": ["evaluation"], "later": [], "took": ["third_party"]}.items()
+        for name, consent in stated.items()
     ]  # fmt: skip
     sweep.lake.append("inferences", rows, app="t", version=0)
     said = [("later", "granted"), ("took", "withdrawn"), ("person", "granted")]
