@@ -13,7 +13,6 @@ Result: ``evaluation-throughput`` (with --short: printed only).
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import tempfile
@@ -136,15 +135,11 @@ def engine_call(config: FlywheelConfig, version: str) -> Direct:
             }
             for case in cases
         ]
-        answers = asyncio.run(_awaited(handle.generate.remote(bodies, config.evaluation.concurrency, 600.0)))
+        answers = handle.generate.remote(bodies, config.evaluation.concurrency, 600.0).result()
         if failed := [one["error"] for one in answers if "error" in one]:
             raise RuntimeError(f"the engine failed {len(failed)} of {len(cases)}: {failed[0]}")
 
     return call
-
-
-async def _awaited(response: Any) -> Any:
-    return await response
 
 
 def _seconds(work: Callable[[], None]) -> float:

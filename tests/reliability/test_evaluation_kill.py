@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import small_evaluation
 
+from flywheel.lake.keys import MASTER_ENV
 from flywheel.lake.manifests import list_manifests
 from flywheel.lake.tables import open_lake
 from flywheel.operate.evaluation_table import write_table
@@ -92,7 +93,7 @@ def test_the_same_with_a_real_engine(tmp_path):
     from flywheel.testing import make_tiny_model
 
     model = make_tiny_model(tmp_path / "model")
-    nodes = ray_nodes.RayNodes(Path(sys.executable), {})
+    nodes = ray_nodes.RayNodes(Path(sys.executable), {MASTER_ENV: "ab" * 32})
     try:
         nodes.start_head(cpus=4)
         overrides = {"cluster.address": nodes.address, "engine.kv_cache_gib": 0.25, "evaluation.max_tokens": 8}

@@ -1,6 +1,7 @@
 """``flywheel evaluate`` in this process: what it prints, writes and exits with."""
 
 import json
+from argparse import Namespace
 
 import pytest
 import small_evaluation
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from flywheel.cli.main import app
 from flywheel.errors import EngineError, FlywheelError
+from flywheel.operate import evaluation_job
 from flywheel.workflow import evaluate as module
 
 
@@ -60,6 +62,23 @@ def test_a_cell_that_fails_is_shown_and_the_exit_code_is_one(run, tmp_path):
         None,
         "out of memory",
     ]
+
+
+def test_the_job_writes_one_object_and_its_errors_are_sentences(run, tmp_path, capsys):
+    asked = {"config": tmp_path / "flywheel.yaml", "set": [], "grid": None, "model": ["./a"], "suite": ["golden"],
+             "param": None, "endpoint": None, "out": tmp_path / "t.csv", "drift": False}  # fmt: skip
+    evaluation_job.run(Namespace(**asked))
+    assert json.loads(capsys.readouterr().out)["suites"]["golden"]["n"] == small_evaluation.CASES_A_SUITE
+    assert (tmp_path / "t.csv").exists()
+    refused = [
+        ({"suite": ["none"]}, "No cases in: none"),
+        ({"model": None}, "no live model"),
+        ({"drift": True}, "no live model"),
+        ({"out": tmp_path / "t.pdf"}, "neither .csv nor .json"),
+    ]
+    for wrong, said in refused:
+        with pytest.raises(SystemExit, match=said):
+            evaluation_job.run(Namespace(**{**asked, **wrong}))
 
 
 def test_drift_is_told_by_its_own_switch(run, monkeypatch):

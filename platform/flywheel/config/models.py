@@ -218,7 +218,7 @@ class EvaluationConfig(Config):
     resamples: int = Field(default=10_000, ge=100, description="bootstrap resamples")
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     engine: Literal["serve", "batch"] = Field(
-        default="serve", description="serve: the engines of the gateway; batch: ray.data.llm, for GPUs and big suites"
+        default="serve", description="what `flywheel evaluate` asks; batch: ray.data.llm, for GPUs and big suites"
     )
     price_per_1k_prompt_tokens: float | None = Field(default=None, ge=0, description="any currency; for the cost")
     price_per_1k_completion_tokens: float | None = Field(default=None, ge=0, description="the same currency")

@@ -130,7 +130,7 @@ def _slices(result: Evaluation, group: str) -> Table:
 
 
 def _named(result: Evaluation, row: int) -> str:
-    return escape(str(result.rows[row]))
+    return escape(result.label(row))
 
 
 def _part(part: SliceScore) -> str:
@@ -153,7 +153,7 @@ def _csv(result: Evaluation) -> str:
     against = {(one.row, one.suite): one.as_dict() for one in result.differences}
     for cell in result.cells:
         row = result.rows[cell.row]
-        line: dict[str, Any] = {"model": row.version, "params": str(row.sampling), "suite": cell.suite}
+        line: dict[str, Any] = {"model": row.version, "params": result.params(cell.row), "suite": cell.suite}
         line |= {"reason": cell.reason, "unanswered": cell.unanswered, "withheld": cell.withheld}
         if cell.score:
             line |= _scored(cell.score)

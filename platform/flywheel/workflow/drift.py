@@ -43,12 +43,10 @@ class DriftTest(Record):
     @property
     def text(self) -> str:
         """The numbers in a sentence."""
-        now, then = (1 - Count(*pair).rate for pair in ((self.wrong, self.people),
-                     (self.baseline_wrong, self.baseline_people)))  # fmt: skip
+        now, then = Count(self.wrong, self.people), Count(self.baseline_wrong, self.baseline_people)
         return (
-            f"{self.version} answers {now:.1%} of {self.people:,} fresh cases right, {then:.1%} of "
-            f"{self.baseline_people:,} at its promotion (window {self.window}, p = {self.p_value:.2g}, "
-            f"alarm at {self.level:.2g})"
+            f"{self.version} answers {1 - now.rate:.1%} of {now.n:,} fresh cases right, {1 - then.rate:.1%} of "
+            f"{then.n:,} at its promotion (window {self.window}, p = {self.p_value:.2g}, alarm at {self.level:.2g})"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from flywheel.config import EvaluationGrid, FlywheelConfig, load
-from flywheel.errors import ConfigError
+from flywheel.errors import ConfigError, UsageError
 from flywheel.evaluation.differences import Difference
 from flywheel.evaluation.sampling import Sampling
 from flywheel.evaluation.summary import SuiteScore
@@ -70,6 +70,16 @@ class Evaluation:
     def failed(self) -> list[Cell]:
         """Cells without a score, or not finished."""
         return [cell for cell in self.cells if cell.reason is not None or cell.unanswered]
+
+    def label(self, row: int) -> str:
+        """A row's name in a table: the model and what is special about its parameters in this sweep."""
+        return f"{self.rows[row].version} {self.params(row)}".strip()
+
+    def params(self, row: int) -> str:
+        """What is special about a row's parameters; lengths only where they differ."""
+        sampling = self.rows[row].sampling
+        lengths = {other.sampling.max_tokens for other in self.rows}
+        return " ".join(filter(None, [f"max {sampling.max_tokens}" if len(lengths) > 1 else "", str(sampling)]))
 
     def table(self) -> dict[str, Any]:
         """What a sweep says, the same whenever it is run: rows, cells, differences."""
@@ -131,8 +141,10 @@ def grid_of(
         endpoint_key: environment variable that holds its key.
 
     Raises:
-        ConfigError: what comes out is no grid.
+        UsageError: no model or no suite is named, or what comes out is no grid.
     """
+    if path is None and not (models and suites):
+        raise UsageError("Name at least one --model and one --suite, or a file with both: --grid FILE.")
     said: dict[str, Any] = {"models": list(models or []), "suites": list(suites or [])}
     overrides: dict[str, Any] = {name: value for name, value in said.items() if value}
     for pair in params or []:

@@ -105,6 +105,8 @@ def test_other_parameters_are_other_cells_and_seeds_count_above_zero_only(sweep,
     result = sweep(grid(tmp_path / "a", params=params, suites=["golden"]))
     assert len(result.rows) == 2 * (1 + 2)
     assert len({cell.run_id for cell in result.cells}) == 6
+    assert [result.params(row) for row in range(3)] == ["max 8", "max 8 T 0.5 seed 1", "max 8 T 0.5 seed 2"]
+    assert len({result.label(row) for row in range(6)}) == 6
     assert len(sweep.answers[0].asked) == 6 * CASES_A_SUITE
 
 
@@ -266,5 +268,5 @@ def test_a_grid_from_the_command_line_a_file_or_both(tmp_path):
     for wrong in (["heat=1"], ["temperature"], ["temperature=warm"]):
         with pytest.raises(ConfigError):
             grid_of(models=["a"], suites=["s"], params=wrong)
-    with pytest.raises(ConfigError, match="models"):
+    with pytest.raises(UsageError, match="at least one --model"):
         grid_of(suites=["s"])
