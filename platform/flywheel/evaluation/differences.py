@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flywheel.evaluation.compare import SuiteComparison
+from flywheel.statistics.multiplicity import holm
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,6 @@ class Difference:
 
 
 def adjusted(differences: Sequence[Difference]) -> list[Difference]:
-    """The same with Holm's step-down p-values, so that at most one table in twenty has any false p below 0.05.
-
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
-    """
-    order = sorted(range(len(differences)), key=lambda place: differences[place].comparison.p_value)
-    highest, found = 0.0, dict[int, float]()
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * differences[place].comparison.p_value))
-        found[place] = highest
-    return [replace(one, p_adjusted=found[place]) for place, one in enumerate(differences)]
+    """The same with Holm's p-values over all of them: at most one table in twenty has any false one below 0.05."""
+    found = holm({(one.row, one.suite): one.comparison.p_value for one in differences})
+    return [replace(one, p_adjusted=found[one.row, one.suite]) for one in differences]

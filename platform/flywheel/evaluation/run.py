@@ -123,7 +123,8 @@ def evaluate(
     reused = len(kept)
     while pending := [case for case in wanted if _key(case) not in kept]:
         kept |= work.answer(pending[: block or BLOCK], done=len(kept))
-    results = [kept[_key(case)] for case in wanted]
+    # A case of a frozen suite may have been answered under the suite's plain name before.
+    results = [kept[_key(case)].model_copy(update={"suite": case.suite}) for case in wanted]
     return EvalRun(
         run_id=run_id,
         flow=config.flow,

@@ -54,6 +54,8 @@ def run_if_due(config: FlywheelConfig, *, progress: Progress | None = None) -> O
 
 def _test_drift(config: FlywheelConfig, progress: Progress | None) -> tuple[Why, ...]:
     """Why there was no test, if there was none. A test that fails must not keep a turn from running."""
+    if running(config, "turn"):  # it needs the machine, and the next look comes soon enough
+        return ()
     try:
         check_drift(config, progress=progress)
     except UsageError:  # no live model: the verdict says so
