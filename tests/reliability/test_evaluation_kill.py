@@ -17,6 +17,7 @@ from flywheel.lake.keys import MASTER_ENV
 from flywheel.lake.manifests import list_manifests
 from flywheel.lake.tables import open_lake
 from flywheel.operate.evaluation_table import write_table
+from flywheel.registry.versions import content_hash
 from flywheel.workflow.evaluate import KIND, evaluate_grid
 
 WORKER = Path(__file__).with_name("evaluation_worker.py")
@@ -31,9 +32,9 @@ CELLS, CASES = 8, 12  # two models, two temperatures, two suites of twelve cases
 
 
 def finished(lake):
-    """Cells with an artifact, by what they are: weights, temperature and suite decide what is asked."""
-    found = {item.id: item for item in list_manifests(lake, KIND, "triage")}
-    return {(item.data["content"], item.data["sampling"]["temperature"], item.data["suite"]) for item in found.values()}
+    """Cells with an artifact, by what decides what is asked: the model's content, temperature and suite."""
+    data = [item.data for item in list_manifests(lake, KIND, "triage")]
+    return {(one["content"], one["sampling"]["temperature"], one["suite"]) for one in data}
 
 
 def asked(log, contents):
@@ -53,9 +54,7 @@ def test_killed_at_five_points_a_sweep_repeats_no_finished_cell_and_gives_the_sa
     expected = evaluate_grid(calm, grid, answering=small_evaluation.FakeAnswers)
     write_table(expected, tmp_path / "expected.json")
     assert [cell.score.n for cell in expected.cells] == [CASES] * CELLS
-    contents = {m.data["model"]: m.data["content"] for m in list_manifests(open_lake(calm), KIND, "triage")}
-    first, second = (row.version for row in expected.rows[::2])
-    contents = {"weights a": contents[first], "weights of b": contents[second]}
+    contents = {"weights a": content_hash(tmp_path / "a"), "weights of b": content_hash(tmp_path / "b")}
 
     command = [sys.executable, WORKER, tmp_path / "home", log, out]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -21,7 +21,7 @@ from flywheel.workflow.grid import Cell, Evaluation
 
 SUFFIXES: Final = (".csv", ".json")
 COLUMNS: Final = (
-    "model", "params", "suite", "n", "passed", "errors", "accuracy", "low", "high", "score", "prompt_tokens",
+    "name", "model", "params", "suite", "n", "passed", "errors", "accuracy", "low", "high", "score", "prompt_tokens",
     "completion_tokens", "cost", "latency_ms", "latency_p95_ms", "difference", "difference_low", "difference_high",
     "p_adjusted", "unpaired", "unanswered", "withheld", "reason",
 )  # fmt: skip
@@ -153,7 +153,12 @@ def _csv(result: Evaluation) -> str:
     against = {(one.row, one.suite): one.as_dict() for one in result.differences}
     for cell in result.cells:
         row = result.rows[cell.row]
-        line: dict[str, Any] = {"model": row.version, "params": result.params(cell.row), "suite": cell.suite}
+        line: dict[str, Any] = {
+            "name": row.name,
+            "model": row.version,
+            "params": result.params(cell.row),
+            "suite": cell.suite,
+        }
         line |= {"reason": cell.reason, "unanswered": cell.unanswered, "withheld": cell.withheld}
         if cell.score:
             line |= _scored(cell.score)

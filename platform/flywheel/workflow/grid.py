@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -72,8 +72,11 @@ class Evaluation:
         return [cell for cell in self.cells if cell.reason is not None or cell.unanswered]
 
     def label(self, row: int) -> str:
-        """A row's name in a table: the model and what is special about its parameters in this sweep."""
-        return f"{self.rows[row].version} {self.params(row)}".strip()
+        """A row's name in a table: what the model was called, what it is, what is special about its parameters."""
+        one = self.rows[row]
+        called = one.name if one.name.startswith("endpoint:") else PurePath(one.name).name
+        known = called if called.endswith(one.version) else f"{called} ({one.version})"
+        return f"{known} {self.params(row)}".strip()
 
     def params(self, row: int) -> str:
         """What is special about a row's parameters; lengths only where they differ."""

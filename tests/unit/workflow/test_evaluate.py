@@ -107,6 +107,7 @@ def test_other_parameters_are_other_cells_and_seeds_count_above_zero_only(sweep,
     assert len({cell.run_id for cell in result.cells}) == 6
     assert [result.params(row) for row in range(3)] == ["max 8", "max 8 T 0.5 seed 1", "max 8 T 0.5 seed 2"]
     assert len({result.label(row) for row in range(6)}) == 6
+    assert result.label(0) == f"a ({result.rows[0].version}) max 8"
     assert len(sweep.answers[0].asked) == 6 * CASES_A_SUITE
 
 
