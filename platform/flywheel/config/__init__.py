@@ -1,5 +1,6 @@
 """Closed, typed, documented configuration. Imports nothing heavy."""
 
+from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
     CadenceConfig,
@@ -30,8 +31,10 @@ __all__ = [
     "CadenceConfig",
     "CaptureConfig",
     "ClusterConfig",
+    "EndpointConfig",
     "EngineConfig",
     "EvaluationConfig",
+    "EvaluationGrid",
     "FilterConfig",
     "FlywheelConfig",
     "GatePolicy",
@@ -41,6 +44,7 @@ __all__ = [
     "LabelsConfig",
     "LakeConfig",
     "MiningConfig",
+    "ParameterGrid",
     "PrivacyConfig",
     "QualityConfig",
     "RegressionConfig",

@@ -249,6 +249,15 @@ class EvaluationConfig(Config):
         default="bootstrap",
         description="bootstrap: a candidate is judged once; sequence: wider, and holds however often one looks",
     )
+    engine: Literal["serve", "batch"] = Field(
+        default="serve", description="what `flywheel evaluate` asks; batch: ray.data.llm, for GPUs and big suites"
+    )
+    price_per_1k_prompt_tokens: float | None = Field(default=None, ge=0, description="any currency; for the cost")
+    price_per_1k_completion_tokens: float | None = Field(default=None, ge=0, description="the same currency")
+    drift_window: int = Field(default=50, ge=20, description="people with a fresh labelled answer in one drift test")
+    drift_alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="chance of any false drift alarm while one model is live"
+    )
     mining: MiningConfig = Field(default_factory=MiningConfig)
     regression: RegressionConfig = Field(default_factory=RegressionConfig)
 

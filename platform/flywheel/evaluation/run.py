@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-import numpy as np
+import pyarrow.compute as pc
 
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EngineError, UsageError
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.checks import CheckResult, Item, Scorers, mark_all, validate, versions
+from flywheel.evaluation.sampling import Sampling
+from flywheel.evaluation.summary import SuiteScore, length_of, summarise
 from flywheel.inference.generate import REFUSED, Completion
 from flywheel.inference.generate import generate as generate_with_engine
 from flywheel.lake.manifests import content_id
+from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.records import EvalCase, EvalResult, Message
-from flywheel.statistics.bootstrap import Estimate, mean_interval
+from flywheel.registry.versions import content_of
 
 BLOCK: Final = 2_048
 """Cases answered between two commits: a killed run repeats at most so many, and rows cost no commit each."""
@@ -37,37 +39,13 @@ class Generate(Protocol):
         *,
         max_tokens: int,
         temperature: float = ...,
+        seed: int | None = ...,
         concurrency: int = ...,
         timeout_s: float = ...,
         on_progress: Callable[[int], None] | None = ...,
     ) -> list[Completion]:
         """One completion per conversation, in order."""
         ...
-
-
-@dataclass(frozen=True)
-class SuiteScore:
-    """One suite's outcome: cases, passed ones, accuracy with its interval, mean score."""
-
-    suite: str
-    n: int
-    passed: int
-    errors: int
-    accuracy: Estimate
-    score: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """For ``--json`` and tracking."""
-        known = math.isfinite(self.accuracy.low)  # one subject alone has no spread
-        return {
-            "suite": self.suite,
-            "n": self.n,
-            "passed": self.passed,
-            "errors": self.errors,
-            "accuracy": self.accuracy.mean,
-            "interval": [self.accuracy.low, self.accuracy.high] if known else None,
-            "score": self.score,
-        }
 
 
 @dataclass(frozen=True)
@@ -82,6 +60,8 @@ class EvalRun:
     answered: int
     reused: int
     seconds: float
+    unanswered: int = 0
+    """Items that the machine failed to answer; evaluating again asks them again."""
     missing_suites: list[str] = field(default_factory=list)
 
 
@@ -92,26 +72,35 @@ def evaluate(
     version: str,
     suites: Collection[str],
     cases: Sequence[EvalCase] | None = None,
+    only: Collection[str] | None = None,
+    content: str | None = None,
+    sampling: Sampling | None = None,
     seed: int = 0,
     scorers: Scorers | None = None,
     generate: Generate = generate_with_engine,
+    block: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvalRun:
     """Mark ``version``, whose engine runs, on the cases of ``suites``.
 
-    Results are rows of ``eval_results`` under a run id made of the model and everything that shapes its
-    answers. What is stored under that id is not answered again, except items that failed to be answered.
+    Results are rows of ``eval_results`` under a run id made of the model's content and everything that shapes its
+    answers, so that equal weights under another name find them. What is stored under that id is not answered
+    again, except items that failed to be answered.
 
     Args:
         lake: the lake.
         config: flow, and ``evaluation`` for lengths, concurrency and resamples.
-        version: a registered model version.
+        version: what the model is called; its results bear this name.
         suites: names; a suite without any case is reported in ``missing_suites``.
         cases: mark these instead of stored ones (then ``suites`` only filters, empty: all of them). Their
             results have a run id of their own, made of the cases' content as well.
+        only: ids of the cases that may be asked; default: all.
+        content: hash of the model's files; default: what ``version`` was registered with, else its name.
+        sampling: how answers are drawn; default: greedily, ``evaluation.max_tokens`` long.
         seed: of the intervals.
         scorers: what marks the checks that need a model or a sandbox.
         generate: what answers.
+        block: cases between two commits; default ``BLOCK``.
         on_progress: called with (done, total), cases.
 
     Returns:
@@ -124,16 +113,20 @@ def evaluate(
     """
     started = time.monotonic()
     wanted = list(cases) if cases is not None else load_cases(lake, config.flow, suites)
-    wanted = [case for case in wanted if not suites or case.suite in suites]
+    wanted = [
+        case for case in wanted if (not suites or case.suite in suites) and (only is None or case.case_id in only)
+    ]
     scorers = scorers or Scorers()
     _refuse_bad(wanted, suites, scorers)
     marked_by = versions((case.check for case in wanted), scorers)
-    run_id = _run_id(config, version, None if cases is None else wanted, marked_by)
-    work = _Work(lake, config, version, run_id, generate, scorers, on_progress, len(wanted))
+    sampling = sampling or Sampling(config.evaluation.max_tokens)
+    content = content or content_of(lake, config.flow, version)
+    run_id = _run_id(config, content, sampling, None if cases is None else wanted, marked_by)
+    work = _Work(lake, config, version, run_id, sampling, generate, scorers, on_progress, len(wanted))
     kept = work.stored(wanted)
     reused = len(kept)
     while pending := [case for case in wanted if _key(case) not in kept]:
-        kept |= work.answer(pending[:BLOCK], done=len(kept))
+        kept |= work.answer(pending[: block or BLOCK], done=len(kept))
     # A case of a frozen suite may have been answered under the suite's plain name before.
     results = [kept[_key(case)].model_copy(update={"suite": case.suite}) for case in wanted]
     return EvalRun(
@@ -145,32 +138,9 @@ def evaluate(
         answered=len(results) - reused,
         reused=reused,
         seconds=time.monotonic() - started,
+        unanswered=sum(_may_pass_later(result.error) for result in results),
         missing_suites=sorted(set(suites) - {case.suite for case in wanted}),
     )
-
-
-def summarise(results: Sequence[EvalResult], config: FlywheelConfig, seed: int) -> dict[str, SuiteScore]:
-    """Counts and accuracy intervals per suite (bootstrap over subjects where they are known). Pure."""
-    found: dict[str, SuiteScore] = {}
-    for suite in sorted({result.suite for result in results}):
-        items = [result for result in results if result.suite == suite]
-        passed = np.array([item.passed for item in items], dtype=float)
-        accuracy = mean_interval(
-            passed,
-            resamples=config.evaluation.resamples,
-            confidence=config.evaluation.confidence,
-            seed=seed,
-            clusters=[item.subject or item.case_id for item in items],
-        )
-        found[suite] = SuiteScore(
-            suite=suite,
-            n=len(items),
-            passed=int(passed.sum()),
-            errors=sum(item.error is not None for item in items),
-            accuracy=accuracy,
-            score=float(np.mean([item.score for item in items])),
-        )
-    return found
 
 
 @dataclass
@@ -181,6 +151,7 @@ class _Work:
     config: FlywheelConfig
     version: str
     run_id: str
+    sampling: Sampling
     generate: Generate
     scorers: Scorers
     on_progress: Callable[[int, int], None] | None
@@ -188,18 +159,14 @@ class _Work:
 
     def stored(self, wanted: Sequence[EvalCase]) -> dict[tuple[str, int], EvalResult]:
         """Results of earlier runs with this id that still count."""
-        keys = {_key(case) for case in wanted}
-        rows = self.lake.records("eval_results", EvalResult, flow=self.config.flow)
-        mine = [row for row in rows if row.run_id == self.run_id and not _may_pass_later(row.error)]
-        return {(row.case_id, row.case_version): row for row in mine if (row.case_id, row.case_version) in keys}
+        return self._final({_key(case) for case in wanted})
 
     def answer(self, block: Sequence[EvalCase], *, done: int) -> dict[tuple[str, int], EvalResult]:
         """Answer, mark and store one block."""
         completions = self.generate(
             self.version,
-            [case.messages for case in block],
-            max_tokens=self.config.evaluation.max_tokens,
-            temperature=0.0,
+            [self.sampling.asked(case.messages) for case in block],
+            **self.sampling.arguments(),
             concurrency=self.config.evaluation.concurrency,
             timeout_s=self.config.engine.request_timeout_s,
             on_progress=self._progress(done),
@@ -222,6 +189,7 @@ class _Work:
             case_version=case.version,
             suite=case.suite,
             slice=case.slice,
+            slices={"length": length_of(case.messages), **case.slices},
             subject=case.subject,
             model_version=self.version,
             answer=item.text,
@@ -230,6 +198,7 @@ class _Work:
             detail=mark.detail or None,
             error=item.error,
             latency_ms=item.latency_ms,
+            prompt_tokens=item.prompt_tokens,
             completion_tokens=item.completion_tokens,
         )
 
@@ -243,15 +212,18 @@ class _Work:
             fresh = [result for key, result in kept.items() if key not in theirs]
             if not fresh or self._append(fresh, app, 0 if last is None else last + 1):
                 return kept | theirs
-            rows = self.lake.records("eval_results", EvalResult, flow=self.config.flow)
-            theirs = {
-                (row.case_id, row.case_version): row
-                for row in rows
-                if row.run_id == self.run_id
-                and not _may_pass_later(row.error)
-                and (row.case_id, row.case_version) in kept
-            }
+            theirs = self._final(kept)
         raise BusyError(f"other evaluations of '{self.version}' are being stored; run this one again in a moment")
+
+    def _final(self, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], EvalResult]:
+        """Stored results of these cases that still count, under the name that is asked for now."""
+        found: dict[tuple[str, int], EvalResult] = {}
+        for part in self.lake.scan("eval_results", flow=self.config.flow):
+            for row in from_arrow(part.filter(pc.field("run_id") == self.run_id), EvalResult):
+                if (row.case_id, row.case_version) in keys and not _may_pass_later(row.error):
+                    named = row if row.model_version == self.version else _renamed(row, self.version)
+                    found[row.case_id, row.case_version] = named
+        return found
 
     def _append(self, rows: Sequence[EvalResult], app: str, number: int) -> bool:
         return self.lake.append("eval_results", rows, app=app, version=number, flow=self.config.flow)
@@ -280,13 +252,20 @@ def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str], scorers: Sco
 
 
 def _run_id(
-    config: FlywheelConfig, version: str, cases: Sequence[EvalCase] | None, marked_by: Mapping[str, str]
+    config: FlywheelConfig,
+    content: str,
+    sampling: Sampling,
+    cases: Sequence[EvalCase] | None,
+    marked_by: Mapping[str, str],
 ) -> str:
-    """Identity of a run: the model, what shapes its answers and marks, and cases unless they are the stored ones."""
-    shape = {"max_tokens": config.evaluation.max_tokens, "temperature": 0.0, "dtype": config.engine.dtype}
-    shape["max_model_len"] = config.engine.max_model_len
+    """Identity of a run: the model's content, what shapes answers and marks, and cases unless they are stored ones."""
+    shape = {**sampling.identity(), "dtype": config.engine.dtype, "max_model_len": config.engine.max_model_len}
     own = None if cases is None else sorted(content_id("case", case) for case in cases)
-    return content_id("eval", config.flow, version, shape, own, *([marked_by] if marked_by else []))
+    return content_id("eval", config.flow, content, shape, own, *([marked_by] if marked_by else []))
+
+
+def _renamed(row: EvalResult, version: str) -> EvalResult:
+    return row.model_copy(update={"model_version": version})
 
 
 def _key(case: EvalCase) -> tuple[str, int]:

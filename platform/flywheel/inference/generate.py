@@ -41,6 +41,7 @@ def generate(
     *,
     max_tokens: int,
     temperature: float = 0.0,
+    seed: int | None = None,
     concurrency: int = 32,
     timeout_s: float = 60,
     extra: Mapping[str, Any] | None = None,
@@ -53,6 +54,7 @@ def generate(
         conversations: what to answer; each ends with the user's turn.
         max_tokens: longest answer, tokens.
         temperature: 0 is greedy.
+        seed: of what is drawn, each conversation for itself; none: another one every time.
         concurrency: requests in the engine at once.
         timeout_s: seconds one item may take.
         extra: further fields of every request, such as ``response_format``.
@@ -70,6 +72,7 @@ def generate(
             "messages": [message.model_dump() for message in conversation],
             "max_tokens": max_tokens,
             "temperature": temperature,
+            **({} if seed is None else {"seed": seed}),
             **(extra or {}),
         }
         for conversation in conversations

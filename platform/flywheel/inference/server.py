@@ -85,6 +85,25 @@ def llm_config(version: str, folder: str, config: EngineConfig) -> Any:
     """The ``ray.serve.llm.LLMConfig`` of one model version."""
     from ray.serve.llm import LLMConfig
 
+    options: dict[str, Any] = {}
+    if config.num_gpus == 0:
+        options["placement_group_config"] = {"bundles": bundles(config)}
+    else:
+        options["accelerator_type"] = config.accelerator_type
+        options["placement_group_config"] = {"bundles": _gpu_bundles(config)}
+    if "://" not in folder:
+        options["callback_config"] = {"callback_class": CALLBACK}
+    return LLMConfig(
+        model_loading_config={"model_id": version, "model_source": folder},
+        engine_kwargs=engine_kwargs(config),
+        experimental_configs={"stream_batching_interval_ms": 0},
+        log_engine_metrics=False,
+        **options,
+    )
+
+
+def engine_kwargs(config: EngineConfig) -> dict[str, Any]:
+    """VLLM's engine arguments, for a Serve application and a batch job alike."""
     kwargs: dict[str, Any] = {
         "max_model_len": config.max_model_len,
         "max_num_seqs": config.max_num_seqs,
@@ -96,24 +115,11 @@ def llm_config(version: str, folder: str, config: EngineConfig) -> Any:
         "disable_log_stats": True,
         "tensor_parallel_size": config.tensor_parallel_size,
     }
-    options: dict[str, Any] = {}
     if config.num_gpus == 0:
         kwargs["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
-        options["placement_group_config"] = {"bundles": bundles(config)}
-    else:
-        options["accelerator_type"] = config.accelerator_type
-        options["placement_group_config"] = {"bundles": _gpu_bundles(config)}
-        if config.num_gpus < config.tensor_parallel_size:
-            kwargs["gpu_memory_utilization"] = 0.9 * config.num_gpus / config.tensor_parallel_size
-    if "://" not in folder:
-        options["callback_config"] = {"callback_class": CALLBACK}
-    return LLMConfig(
-        model_loading_config={"model_id": version, "model_source": folder},
-        engine_kwargs=kwargs,
-        experimental_configs={"stream_batching_interval_ms": 0},
-        log_engine_metrics=False,
-        **options,
-    )
+    elif config.num_gpus < config.tensor_parallel_size:
+        kwargs["gpu_memory_utilization"] = 0.9 * config.num_gpus / config.tensor_parallel_size
+    return kwargs
 
 
 def bundles(config: EngineConfig) -> list[dict[str, float]]:
@@ -166,14 +172,21 @@ def _prepare_process(config: EngineConfig) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")
     if config.num_gpus == 0:
-        os.environ["OMP_NUM_THREADS"] = str(config.threads)
-        # Threads that wait must sleep, not spin: two engines of two threads on two cores answered 3.6 requests a
-        # second between them when they spun (SmolLM2, 64 tokens in, 8 out), and 10 when they slept.
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # libgomp
-        os.environ["KMP_BLOCKTIME"] = "0"  # Intel's and LLVM's runtimes
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # several engines share the cores: no pinning
+        os.environ.update(cpu_environment(config))
         # Lets the worker stay inside the engine process, see _single_process_engine.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+
+
+def cpu_environment(config: EngineConfig) -> dict[str, str]:
+    """Threads of an engine on CPU."""
+    return {
+        "OMP_NUM_THREADS": str(config.threads),
+        # Threads that wait must sleep, not spin: two engines of two threads on two cores answered 3.6 requests a
+        # second between them when they spun (SmolLM2, 64 tokens in, 8 out), and 10 when they slept.
+        "OMP_WAIT_POLICY": "PASSIVE",  # libgomp
+        "KMP_BLOCKTIME": "0",  # Intel's and LLVM's runtimes
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several engines share the cores: no pinning
+    }
 
 
 def _request(body: dict[str, Any]) -> Any:

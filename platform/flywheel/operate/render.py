@@ -132,6 +132,9 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
             "run `flywheel turn` for one that did not[/]",
             highlight=False,
         )
+    if drift := state["drift"]:
+        mark = "[red]got worse:[/] " if drift["alarm"] else "drift: none seen; "
+        console.print(f"{mark}{drift['text']}", highlight=False, soft_wrap=True)
     for candidate in state["candidates"]:
         console.print(f"shadow: {candidate['version']} on {candidate['share']:.0%} of the traffic", highlight=False)
     if state["running"]:

@@ -5,7 +5,8 @@
     {"live": {"version", "since", "erased": [...]}, "candidates": [...],
      "turns": [{"id", "started", "decision", "reasons": [...], "metrics": {...}}],
      "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}},
-     "running": who runs a turn now, or null, "readiness": see ``readiness``}
+     "running": who runs a turn now, or null, "readiness": see ``readiness``,
+     "drift": {"alarm", "at", "text", ...} the first alarm of the live model, else its last test, else null}
 
 ``live.erased`` names what the live model was made of and was erased since; empty when it is as it should be.
 """
@@ -20,6 +21,7 @@ from flywheel.lake.tables import Lake
 from flywheel.operate.readiness import readiness
 from flywheel.rollout import history, routing
 from flywheel.rollout.routing import Routing
+from flywheel.workflow.drift_check import drift_tests
 from flywheel.workflow.lease import running
 from flywheel.workflow.steps import TurnHandle, turn_ids
 from flywheel.workflow.turn import STEP_NAMES, step_key
@@ -40,6 +42,7 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
         "funnel": _funnel(lake, config),
         "running": str(holder) if holder else None,
         "readiness": readiness(lake, config),
+        "drift": _drift(lake, truth) if truth else None,
     }
 
 
@@ -50,6 +53,14 @@ def _live(lake: Lake, truth: Routing) -> dict[str, Any]:
         "since": truth.ts.isoformat(),
         "erased": tainted_lineage(lake, "model", version) or [],
     }
+
+
+def _drift(lake: Lake, truth: Routing) -> dict[str, Any] | None:
+    tests = drift_tests(lake.store, truth)
+    if not tests:
+        return None
+    told = next((test for test in tests if test.alarm), tests[-1])
+    return {**told.model_dump(mode="json"), "text": told.text}
 
 
 def _turn(lake: Lake, turn: TurnHandle) -> dict[str, Any]:

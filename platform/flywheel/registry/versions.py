@@ -150,6 +150,14 @@ def resolve(lake: Lake, config: FlywheelConfig, name_or_path: str | Path) -> Mod
     return ModelVersion(version=version, flow=config.flow, folder=folder, content_hash=digest, registered=False)
 
 
+def content_of(lake: Lake, flow: str, version: str) -> str:
+    """The content hash a version was registered with; of a version that is not registered, its name."""
+    try:
+        return read_manifest(lake, KIND, version, flow=flow).data.get("content_hash", version)
+    except NotFoundInLakeError:
+        return version
+
+
 def untainted(lake: Lake, version: str) -> str:
     """The newest of a version and the models it was made from that learnt nothing which was erased since.
 

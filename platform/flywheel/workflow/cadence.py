@@ -1,6 +1,7 @@
 """When a turn is due. Pure: what is known goes in, a verdict with its reasons comes out.
 
-Four reasons make a turn due: enough new good examples, a drop in quality, failures of a new kind, the calendar.
+Five reasons make a turn due: enough new good examples, a drop in quality, failures of a new kind, a live model that
+answers fresh labelled cases worse than those it was promoted on (``drift.py``), the calendar.
 Each rests on what the last finished turn had not seen, so that one observation never causes two turns. Whatever
 they say, nothing is due while a turn runs, right after one, or before a turn could train on anything. A turn that
 was begun and not finished is due at once: its finished steps do not run again.
@@ -15,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from flywheel.config import CadenceConfig
 from flywheel.config.models import CALENDAR
 from flywheel.statistics.proportions import Count, p_higher
+from flywheel.workflow.drift import DriftTest
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class CadenceFacts:
         least: fewer good ones than this and a turn would stop before training.
         ratings: of answers by the live model since it became live, in the order the lake learnt of them.
         clusters: new kinds of failures, the clearest first.
+        drift: tests of the live model on fresh labelled cases, oldest first.
     """
 
     live: str | None = None
@@ -63,6 +66,7 @@ class CadenceFacts:
     least: int = 1
     ratings: tuple[Rating, ...] = ()
     clusters: tuple[Cluster, ...] = ()
+    drift: tuple[DriftTest, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,16 @@ def _calendar(facts: CadenceFacts, policy: CadenceConfig, now: datetime) -> tupl
     return True, f"{policy.every}, since {_at(at)}"
 
 
+def _drift(facts: CadenceFacts, _policy: CadenceConfig, _now: datetime) -> tuple[bool, str]:
+    if not facts.drift:
+        return False, "the live model was not tested on fresh labelled cases yet"
+    alarms = [test for test in facts.drift if test.alarm]
+    last = (alarms or facts.drift)[-1]
+    if alarms and facts.turn_saw is not None and last.at <= facts.turn_saw:
+        return False, f"{last.text}, which the last turn saw"
+    return bool(alarms), last.text
+
+
 def next_time(every: str, after: datetime) -> datetime:
     """The first time of a calendar entry (``CadenceConfig.every``, not none) behind ``after``, in UTC."""
     from cronsim import CronSim
@@ -181,6 +195,7 @@ RULES: dict[str, Rule] = {
     "new examples": _examples,
     "quality drop": _quality,
     "new failures": _cluster,
+    "live drift": _drift,
     "calendar": _calendar,
 }
 

@@ -11,6 +11,7 @@ from flywheel.records import utcnow
 from flywheel.rollout import routing
 from flywheel.text.novelty import Said, new_topics
 from flywheel.workflow.cadence import CadenceFacts, Cluster, Rating
+from flywheel.workflow.drift_check import drift_tests
 from flywheel.workflow.judged import Judged, read_judged, read_questions
 from flywheel.workflow.steps import Artifact, TurnHandle, turn_ids
 from flywheel.workflow.turn import step_key
@@ -37,6 +38,7 @@ def gather(lake: Lake, config: FlywheelConfig, *, running: str | None, now: date
         least=config.quality.min_examples,
         ratings=_ratings(judged, truth.live.version, routing.live_since(lake.store, truth)) if truth else (),
         clusters=_clusters(lake, config, judged, saw, now) if saw else (),
+        drift=tuple(drift_tests(lake.store, truth)) if truth else (),
     )
 
 

@@ -9,8 +9,9 @@ import pytest
 import ray.autoscaler
 import yaml
 
-from flywheel.config import FlywheelConfig, GatePolicy, load
+from flywheel.config import EvaluationGrid, FlywheelConfig, GatePolicy, load
 from flywheel.demo.run import demo_config
+from flywheel.workflow.grid import samplings
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = sorted(ROOT.glob("configs/*/flywheel.yaml"))
@@ -26,7 +27,7 @@ def test_each_configuration_loads(path):
 
 
 def test_every_yaml_under_configs_is_known():
-    known = {"flywheel.yaml", "serve.yaml", "filter.yaml", "gate.yaml"}
+    known = {"flywheel.yaml", "serve.yaml", "filter.yaml", "gate.yaml", "evaluation.yaml"}
     assert {path.name for path in ROOT.glob("configs/*/*")} <= known
 
 
@@ -37,6 +38,11 @@ def test_the_gate_policy_says_something_about_every_condition():
     config = load(FlywheelConfig, overrides={"rollout.gate_file": str(path), "rollout.gate.min_primary_cases": 1})
     assert config.rollout.gate == load(GatePolicy, path)
     assert config.rollout.gate.guards["safety"].max_loss == 0.01
+
+
+def test_the_evaluation_sweep_loads():
+    grid = load(EvaluationGrid, ROOT / "configs/local/evaluation.yaml")
+    assert [str(one) for one in samplings(grid, FlywheelConfig())] == ["", "T 0.7 seed 1", "T 0.7 seed 2"]
 
 
 def test_the_demo_configuration_loads_with_and_without_sabotage():

@@ -11,6 +11,7 @@ from flywheel.errors import EngineError, UsageError
 from flywheel.evaluation.cases import load_cases, store_cases
 from flywheel.evaluation.frozen import freeze
 from flywheel.evaluation.run import evaluate
+from flywheel.evaluation.sampling import Sampling
 from flywheel.inference.generate import Completion
 from flywheel.lake.tables import Lake
 from flywheel.records import Check, EvalCase, EvalResult, Message
@@ -107,6 +108,48 @@ def test_another_model_other_parameters_or_a_new_version_of_a_case_are_answered(
     done = evaluate(filled, CONFIG, version="m1", suites=["random"], generate=engine)
     assert engine.asked == ["w3"]
     assert done.suites["random"].passed == 14
+
+
+def test_equal_content_is_found_under_any_name_and_bears_the_name_asked_for(filled: Lake):
+    first = evaluate(filled, CONFIG, version="m1", suites=["random"], content="w", generate=Engine())
+    engine = Engine()
+    again = evaluate(filled, CONFIG, version="m2", suites=["random"], content="w", generate=engine)
+    assert (engine.asked, again.run_id) == ([], first.run_id)
+    assert {row.model_version for row in again.results} == {"m2"}
+    assert len(rows(filled)) == 20
+
+
+def test_sampling_decides_what_is_sent_and_what_is_found(filled: Lake):
+    seen = []
+
+    def generate(version, conversations, **settings):
+        seen.append((conversations[0][0].content, {k: v for k, v in settings.items() if k in {"temperature", "seed"}}))
+        return [Completion("x", "stop", 3, 1, 5.0) for _ in conversations]
+
+    for sampling in (
+        Sampling(48),
+        Sampling(48, 0.7, seed=2),
+        Sampling(48, 0.7, seed=3),
+        Sampling(48, system="Be brief."),
+    ):
+        for _ in range(2):
+            evaluate(filled, CONFIG, version="m1", suites=["old-intents"], sampling=sampling, generate=generate)
+    assert seen == [
+        ("say w0", {"temperature": 0.0}),
+        ("say w0", {"temperature": 0.7, "seed": 2}),
+        ("say w0", {"temperature": 0.7, "seed": 3}),
+        ("Be brief.", {"temperature": 0.0}),
+    ]
+
+
+def test_an_item_says_why_it_failed_what_it_cost_and_which_groups_it_belongs_to(filled: Lake):
+    store_cases(filled, "triage", [case(0, right=False, slice="refund", slices={"language": "de"})])
+    done = evaluate(filled, CONFIG, version="m1", suites=["random"], generate=Engine())
+    [row] = [row for row in rows(filled) if row.case_id == "random-0"]
+    assert (row.prompt_tokens, row.completion_tokens, row.slice) == (3, 1, "refund")
+    assert row.slices == {"language": "de", "length": "short"}
+    assert row.detail
+    assert next(item for item in done.results if item.passed).detail is None
 
 
 def test_failed_items_count_against_the_model_and_are_tried_again(filled: Lake):
