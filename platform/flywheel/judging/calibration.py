@@ -23,12 +23,13 @@ from flywheel.judging.targets import HumanMark, HumanPair
 from flywheel.lake.manifests import Manifest, content_id, list_manifests, write_manifest
 from flywheel.lake.tables import Lake
 from flywheel.records import Record
+from flywheel.statistics.agreement import cohen_kappa
 
 Mode = Literal["pairwise", "pointwise"]
 KIND: Final = "judge_calibration"
 RIGHT: Final = 0.5
 """A mark from here on says that an answer is right."""
-_RESAMPLES: Final = 200
+_RESAMPLES: Final = 1_000
 
 
 class Agreement(Record):
@@ -234,8 +235,6 @@ def _lost(judged: Judged) -> dict[str, int]:
 def _kappa(left: np.ndarray, right: np.ndarray) -> float | None:
     if len(np.unique(left)) < 2 and np.array_equal(left, right):
         return None
-    from sklearn.metrics import cohen_kappa_score as cohen_kappa  # pyright: ignore[reportMissingTypeStubs]
-
     value = cohen_kappa(left.tolist(), right.tolist())
     return float(value) if math.isfinite(value) else None
 

@@ -26,7 +26,7 @@ from flywheel.workflow.answering import Answering, find_model
 from flywheel.workflow.drift import DriftTest, Fresh, one_each, window_test, windows
 from flywheel.workflow.evaluate import LEASE
 from flywheel.workflow.lease import only_one
-from flywheel.workflow.scorers import make_scorers
+from flywheel.workflow.scorers import scoring
 
 SUITE = "random"
 """Cases of labels drawn at random: the one suite that is a sample of traffic."""
@@ -161,7 +161,12 @@ class _Check:
     def _passed(self, wanted: set[str]) -> dict[str, bool]:
         model = find_model(self.lake, self.config, "live", None)
         self.progress.start("drift", f"{model.version} on {len(wanted):,} cases")
-        with self.answering(self.lake, self.config) as answers, answers.model(model) as generate:
+        checks = [case.check for case in suites.load_cases(self.lake, self.config.flow, [SUITE])]
+        with (
+            scoring(self.lake, self.config, checks) as scorers,
+            self.answering(self.lake, self.config) as answers,
+            answers.model(model) as generate,
+        ):
             run = evaluate(
                 self.lake,
                 self.config,
@@ -170,7 +175,7 @@ class _Check:
                 only=wanted,
                 content=model.content,
                 seed=self.config.seed,
-                scorers=make_scorers(self.lake, self.config),
+                scorers=scorers,
                 generate=generate,
                 block=answers.block(model),
                 on_progress=lambda done, total: self.progress.update(done, total, "cases"),

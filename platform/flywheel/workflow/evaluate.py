@@ -15,6 +15,7 @@ import flywheel
 from flywheel.config import EvaluationGrid, FlywheelConfig, config_hash
 from flywheel.errors import FlywheelError, ModelError, UsageError
 from flywheel.evaluation.cases import load_cases
+from flywheel.evaluation.checks import Scorers
 from flywheel.evaluation.compare import compare
 from flywheel.evaluation.differences import Difference, adjusted
 from flywheel.evaluation.run import EvalRun, Generate, evaluate
@@ -27,7 +28,7 @@ from flywheel.workflow.answering import Answering, Model, find_model
 from flywheel.workflow.grid import Cell, Evaluation, Row, samplings, unique
 from flywheel.workflow.lease import only_one
 from flywheel.workflow.outside import may_leave
-from flywheel.workflow.scorers import make_scorers
+from flywheel.workflow.scorers import scoring
 
 LEASE = "evaluation"
 """One sweep of a flow at a time: two at once would ask the same model the same cases."""
@@ -62,8 +63,9 @@ def evaluate_grid(
     cases = _cases(lake, config, unique(grid.suites))
     rows = [Row(name, _version(name, model), one) for name, model in found.items() for one in samplings(grid, config)]
     make = answering or (lambda lake, config: Answering(lake, config, grid.endpoint))
-    with only_one(config, LEASE) as lease, make(lake, config) as answers:
-        work = _Work(lake, config, cases, rows, lease, answers, progress or Silent())
+    checks = [case.check for suite in cases.values() for case in suite]
+    with only_one(config, LEASE) as lease, make(lake, config) as answers, scoring(lake, config, checks) as scorers:
+        work = _Work(lake, config, cases, rows, lease, answers, scorers, progress or Silent())
         done = [one for name, model in found.items() for one in work.model(name, model)]
     return Evaluation(
         flow=config.flow,
@@ -92,6 +94,7 @@ class _Work:
     rows: list[Row]
     lease: Held
     answers: Answering
+    scorers: Scorers
     progress: Progress
 
     def model(self, name: str, model: Model | FlywheelError) -> Iterator[_Done]:
@@ -143,7 +146,7 @@ class _Work:
             content=model.content,
             sampling=self.rows[number].sampling,
             seed=self.config.seed,
-            scorers=make_scorers(self.lake, self.config),
+            scorers=self.scorers,
             generate=generate,
             block=self.answers.block(model),
             on_progress=lambda done, total: self.progress.update(done, total, "cases"),

@@ -10,6 +10,7 @@ from typing import Any
 from flywheel.config import FilterConfig, FlywheelConfig
 from flywheel.evaluation.behaviour import BehaviourChange, behaviour
 from flywheel.evaluation.cases import load_cases
+from flywheel.evaluation.checks import Scorers
 from flywheel.evaluation.compare import Comparison, compare
 from flywheel.evaluation.run import EvalRun
 from flywheel.evaluation.run import evaluate as evaluate_version
@@ -29,7 +30,7 @@ from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
 from flywheel.workflow.looks import cases_id, latest_look
 from flywheel.workflow.provenance import decisive_suites, guard_suites, lineage_rows, trace_lineage
-from flywheel.workflow.scorers import make_scorers
+from flywheel.workflow.scorers import scoring
 from flywheel.workflow.steps import Artifact
 
 SHADOW_POLL_S = 1.0
@@ -40,13 +41,13 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
     config, lake = context.config, context.lake
     live, candidate = _live(done), _candidate(done)
     wanted = [*decisive_suites(config), *config.evaluation.report_suites]
-    known = {case.suite for case in load_cases(lake, config.flow, wanted)}
+    cases = load_cases(lake, config.flow, wanted)
+    known = {case.suite for case in cases}
     suites = [suite for suite in dict.fromkeys(wanted) if suite in known]
-    scorers = make_scorers(lake, config)
     counts = {live.version: 0, candidate.version: 0}
     total = [0]
 
-    def run(variant: Variant) -> EvalRun:
+    def run(variant: Variant, scorers: Scorers) -> EvalRun:
         def advance(count: int, of: int) -> None:
             counts[variant.version], total[0] = count, 2 * of
             progress.update(sum(counts.values()), total[0], "cases")
@@ -63,8 +64,12 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
         )
 
     # The live engine answers while the candidate's starts; then both share the machine.
-    with serving(lake, config, live, candidate, wait=False), ThreadPoolExecutor(max_workers=2) as pool:
-        before, after = pool.map(run, (live, candidate))
+    with (
+        scoring(lake, config, [case.check for case in cases]) as scorers,
+        serving(lake, config, live, candidate, wait=False),
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
+        before, after = pool.map(run, (live, candidate), (scorers, scorers))
     comparison = compare(before.results, after.results, config.evaluation, seed=config.seed, suites=suites)
     return {
         "live": live.version,

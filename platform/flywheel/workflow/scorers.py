@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +18,14 @@ from flywheel.evaluation import sandbox
 from flywheel.evaluation.checks import Item, Opinion, Scorer, Scorers
 from flywheel.evaluation.checks.code import code_of
 from flywheel.inference.encoder import WORDLLAMA, check_encoder, cosines, load_encoder
+from flywheel.judging.judge import as_check
 from flywheel.lake.manifests import Manifest, read_manifest
 from flywheel.lake.tables import Lake
 from flywheel.quality.reward import folder_hash
 from flywheel.quality.reward_fit import Choice
 from flywheel.quality.reward_fit import Scorer as RewardModel
-from flywheel.records import CheckKind, Message
+from flywheel.records import Check, CheckKind, Message
+from flywheel.workflow.judges import opened
 
 Judge = Callable[[Sequence[Message], str, str], float | None]
 """(conversation, answer, criterion) -> a score in [0, 1]; None: it abstains."""
@@ -31,6 +34,16 @@ _Made = tuple[Scorer, str]
 """A scorer, and what exactly scores."""
 
 _SANDBOXES: Final = 4
+
+
+@contextlib.contextmanager
+def scoring(lake: Lake, config: FlywheelConfig, checks: Iterable[Check]) -> Iterator[Scorers]:
+    """``make_scorers``, with the configured judge running where one of ``checks`` asks for it."""
+    if config.judging.backend == "none" or all(check.kind != "judge" for check in checks):
+        yield make_scorers(lake, config)
+        return
+    with opened(lake, config) as judge:
+        yield make_scorers(lake, config, judge=as_check(judge), judge_version=judge.version)
 
 
 def make_scorers(
