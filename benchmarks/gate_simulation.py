@@ -202,6 +202,7 @@ def look(candidate: Candidate, counts: Counts, low: float, high: float) -> Verdi
         required_guards=["guard"],
         shadow=None,
         leaks=0,
+        contamination=0,
         erased=[],
         lineage=Lineage(judged_by=frozenset({"case"}), used={"training": frozenset()}),
         required_instruments=["training"],

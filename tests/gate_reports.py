@@ -47,7 +47,7 @@ def judged(*, primary=None, guards=None, policy=None, **changes):
             "old-intents": suite("old-intents", 2400, 0.912, 0.911, 0.009),
             "safety": suite("safety", 120, 0.975, 0.983, 0.008),
         },
-        "required_guards": ["old-intents"], "shadow": shadow, "leaks": 0, "erased": [],
+        "required_guards": ["old-intents"], "shadow": shadow, "leaks": 0, "contamination": 0, "erased": [],
         "behaviour": {
             "tokens": Change(n=817, before=52, after=58, value=1.115, low=1.09, high=1.14),
             "length": Change(n=817, before=61, after=66, value=1.08, low=1.05, high=1.11),

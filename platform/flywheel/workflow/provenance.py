@@ -62,9 +62,10 @@ def trace_lineage(lake: Lake, config: FlywheelConfig, candidate: str) -> Lineage
     manifests = {item.ref: item for item in [*walk, *(found[version] for version in searched & found.keys())]}
     makers = ["training", "reward", "sweep", *(["filter"] if searched <= found.keys() else [])]
     used, sources = _seen(manifests.values())
+    judge = {} if config.judging.backend == "none" else {"judge": calibration_labels(lake, config)}
     return Lineage(
         judged_by=judges(lake, config),
-        used={**{maker: frozenset(used[maker]) for maker in makers}, "judge": calibration_labels(lake, config)},
+        used={maker: frozenset(used[maker]) for maker in makers} | judge,
         sources={maker: sources[maker] for maker in makers if sources[maker]},
     )
 

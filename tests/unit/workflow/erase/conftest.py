@@ -191,7 +191,11 @@ def _run_turn(world: World) -> None:
         done[name] = turn.write(step_key(name), artifact)
 
     step("snapshot", prepare.snapshot(context, done, Silent()))
-    step("split", prepare.split(context, done, Silent()))
+    split = prepare.split(context, done, Silent())
+    split["excluded"][
+        "subjects"
+    ] = {}  # so that labelled people are in the dataset too: what is erased is all one world
+    step("split", split)
     step("candidates", learn.candidates(context, done, Silent()))
     step("reward", {"id": "reward-none", "folds": [], "reason": "too few"})
     rows = [
