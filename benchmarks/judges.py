@@ -142,7 +142,8 @@ def in_favour(candidate: str, judge: Any) -> GateInput:
     used = {maker: frozenset[str]() for maker in ("filter", "sweep", "reward", "training")}
     return GateInput(
         candidate=candidate, live=LIVE, primary=good, guards={"old-intents": flat}, required_guards=["old-intents"],
-        shadow=shadow, leaks=0, contamination=0, erased=[], lineage=Lineage(judged_by=frozenset({"case"}), used=used), judge=judge,
+        shadow=shadow, leaks=0, contamination=0, erased=[],
+        lineage=Lineage(judged_by=frozenset({"case"}), used=used), judge=judge,
     )  # fmt: skip
 
 

