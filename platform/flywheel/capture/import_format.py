@@ -114,6 +114,8 @@ class ImportedCase(Record):
 
     @model_validator(mode="after")
     def _checkable(self) -> Self:
+        if "@" in self.suite:
+            raise ValueError("suite: names with '@' are those of frozen suites, which nothing is added to")
         if self.check.kind not in {"json", "contains"} and not isinstance(self.check.expected, str):
             raise ValueError(f"check.expected of a {self.check.kind} check must be a text")
         if self.check.kind == "regex":

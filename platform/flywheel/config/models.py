@@ -465,6 +465,14 @@ class FlywheelConfig(Config):
     cadence: CadenceConfig = Field(default_factory=CadenceConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
 
+    def guard_suites(self) -> list[str]:
+        """Suites on which a candidate must not lose: those of the evaluation, and those that the policy names."""
+        return list(dict.fromkeys([*self.evaluation.guard_suites, *self.rollout.gate.guards]))
+
+    def decisive_suites(self) -> list[str]:
+        """Suites that can change a verdict."""
+        return [self.evaluation.primary_suite, *self.guard_suites()]
+
     def home_path(self) -> Path:
         """The home folder, absolute."""
         return self.home.expanduser().resolve()

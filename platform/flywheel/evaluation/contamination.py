@@ -48,21 +48,20 @@ class _Source(NamedTuple):
     part: Literal["prompt", "prompt+answer"]
 
 
-def case_texts(case: EvalCase) -> list[str]:
-    """What of a case must not be trained on: its turns, all of them together, and these with the expected answer."""
-    return [*conversation_texts(case.messages), *_with_answer(case)]
-
-
 class Suites:
     """The cases that rows are compared with."""
 
-    def __init__(self, cases: Iterable[EvalCase]) -> None:
-        """Index the cases' texts."""
+    def __init__(self, cases: Iterable[EvalCase], *, answers: bool = True) -> None:
+        """Index the cases' texts; ``answers``: with the expected answers, too.
+
+        A long answer that serves many questions makes all of them near to each other. It is worth a look, and no
+        reason to refuse a row: what was asked decides about that.
+        """
         self._sources: defaultdict[str, list[_Source]] = defaultdict(list)
         for case in cases:
             for text in conversation_texts(case.messages):
                 self._sources[text].append(_Source(case, "prompt"))
-            for text in _with_answer(case):
+            for text in _with_answer(case) if answers else ():
                 self._sources[text].append(_Source(case, "prompt+answer"))
         self._index = OverlapIndex(self._sources)
 

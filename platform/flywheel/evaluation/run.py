@@ -117,7 +117,10 @@ def evaluate(
         case for case in wanted if (not suites or case.suite in suites) and (only is None or case.case_id in only)
     ]
     scorers = scorers or Scorers()
-    _refuse_bad(wanted, suites, scorers)
+    if not wanted:
+        names = ", ".join(sorted(suites)) or "any suite"
+        raise UsageError(f"there are no cases in {names}; label traffic, or import cases with `flywheel cases import`")
+    refuse_bad(wanted, scorers)
     marked_by = versions((case.check for case in wanted), scorers)
     sampling = sampling or Sampling(config.evaluation.max_tokens)
     content = content or content_of(lake, config.flow, version)
@@ -238,10 +241,12 @@ def _may_pass_later(error: str | None) -> bool:
     return error is not None and not error.startswith(REFUSED)
 
 
-def _refuse_bad(cases: Sequence[EvalCase], suites: Collection[str], scorers: Scorers) -> None:
-    if not cases:
-        names = ", ".join(sorted(suites)) or "any suite"
-        raise UsageError(f"there are no cases in {names}; label traffic, or import cases with `flywheel cases import`")
+def refuse_bad(cases: Sequence[EvalCase], scorers: Scorers) -> None:
+    """Refuse cases that cannot be told apart, or that nothing here can mark.
+
+    Raises:
+        UsageError: names the case, and what to do.
+    """
     if len({_key(case) for case in cases}) != len(cases):
         raise UsageError("two cases share an id and version; give each case its own id")
     for case in cases:

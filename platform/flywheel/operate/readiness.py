@@ -18,7 +18,6 @@ from flywheel.review.labels import latest_per_inference, read_labels
 from flywheel.rollout import routing
 from flywheel.workflow.casework import MADE
 from flywheel.workflow.judged import explicit
-from flywheel.workflow.provenance import guard_suites
 
 RATED_GOAL, RATED_IDEAL = 500, 1_000
 """Rated answers that a first turn can learn from, and with which it has a good chance."""
@@ -90,7 +89,7 @@ def checklist(counts: Counts, config: FlywheelConfig) -> list[Item]:
         item("random-sample labels that judge", counts.random, gate.min_primary_cases, label),
         *(
             item(f"cases of suite {suite}", counts.cases.get(suite, 0), gate.guard(suite).min_cases, _cases(suite))
-            for suite in guard_suites(config)
+            for suite in config.guard_suites()
         ),
     ]
 

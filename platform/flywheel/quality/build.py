@@ -70,7 +70,7 @@ def build(
     consents = read(lake, config, "consents", Consent, snapshot)
     allowed = consented(inferences, consents)
     rows, drops = build_candidates(inferences, feedback, consented=allowed, excluded=excluded)
-    similar = near_evaluation(rows, excluded.texts)
+    similar = near_evaluation(rows, excluded.texts, excluded.decisive)
     drops += [
         Drop(inference_id=row, reason="near_evaluation", detail=f"{overlap.kind} {overlap.score:.2f}")
         for row, overlap in similar.items()

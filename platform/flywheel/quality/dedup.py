@@ -13,21 +13,28 @@ from flywheel.text.minhash import near_duplicate_groups
 from flywheel.text.normalise import normalise
 from flywheel.text.overlap import Overlap, OverlapIndex, conversation_texts, stronger
 
+_BLOCK = 1_000
+"""Rows compared at once."""
 
-def near_evaluation(rows: Sequence[Candidate], texts: Sequence[str]) -> dict[str, Overlap]:
-    """Inference id -> how it overlaps, for rows that overlap with one of ``texts``: never trained on.
 
-    The rule is ``text.overlap``'s, which the gate looks for contamination with. Rows held out anyway (for tuning)
-    are left alone.
+def near_evaluation(rows: Sequence[Candidate], *texts: Sequence[str]) -> dict[str, Overlap]:
+    """Inference id -> how it overlaps, for rows whose prompts overlap with one of ``texts``: never trained on.
+
+    The rule is ``text.overlap``'s, which the gate looks for contamination with; each of ``texts`` is compared by
+    itself. Rows held out anyway (for tuning) are left alone.
     """
     subjects = [row for row in rows if row.held_out is None]
-    said = [conversation_texts(row.messages, row.target) for row in subjects]
-    overlaps = iter(OverlapIndex(texts).find([text for row in said for text in row]))
     found: dict[str, Overlap] = {}
-    for row, own in zip(subjects, said, strict=True):
-        of_row = [overlap for by_text in islice(overlaps, len(own)) for overlap in by_text.values()]
-        if of_row:
-            found[row.inference_id] = reduce(stronger, of_row)
+    for index in map(OverlapIndex, texts):
+        for start in range(0, len(subjects), _BLOCK):
+            block = subjects[start : start + _BLOCK]
+            said = [conversation_texts(row.messages) for row in block]
+            overlaps = iter(index.find([text for own in said for text in own]))
+            for row, own in zip(block, said, strict=True):
+                of_row = [overlap for by_text in islice(overlaps, len(own)) for overlap in by_text.values()]
+                known = [found[row.inference_id]] if row.inference_id in found else []
+                if of_row:
+                    found[row.inference_id] = reduce(stronger, [*known, *of_row])
     return found
 
 

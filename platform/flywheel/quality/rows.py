@@ -67,6 +67,11 @@ class Exclusions(Record):
     texts: list[str] = Field(
         default_factory=list, description="of evaluation cases and labels, by `conversation_texts`"
     )
+    decisive: list[str] = Field(
+        default_factory=list,
+        description="those of the suites that decide: compared once more by themselves, as the check before training "
+        "does, because which n-grams are common depends on what is compared",
+    )
 
     def reason(self, inference_id: str, subject: str) -> str | None:
         """Why this row is held out, or None. A subject's reason wins over a row's."""

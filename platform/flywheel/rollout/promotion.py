@@ -141,7 +141,7 @@ def record_verdict(
     actor: str = "flywheel",
 ) -> Decision:
     """Store the gate's verdict, once for each turn and content, and return the row."""
-    identity = content_id("gate", config.flow, turn_id, candidate, live, verdict, list(reasons))
+    identity = content_id("gate", config.flow, turn_id, candidate, live, verdict, list(reasons), list(evidence))
     now = truth.current(lake.store, config.flow)
     row = Decision(
         decision_id=identity,

@@ -123,7 +123,7 @@ def saturated_cases(lake: Lake, config: FlywheelConfig) -> list[EvalCase]:
         lake.records("eval_results", EvalResult, flow=config.flow),
         [item.id for item in versions(lake, config.flow)],
         least=evaluation.mining.saturated_after,
-        kept={evaluation.primary_suite, *evaluation.guard_suites},
+        kept=set(config.decisive_suites()),
     )
 
 
@@ -149,7 +149,7 @@ def list_suites(lake: Lake, config: FlywheelConfig) -> list[dict[str, Any]]:
     stored, evaluation = suites.stored_cases(lake, config.flow), config.evaluation
     uses = {
         **dict.fromkeys(evaluation.report_suites, "report"),
-        **dict.fromkeys(evaluation.guard_suites, "guard"),
+        **dict.fromkeys(config.guard_suites(), "guard"),
         evaluation.primary_suite: "primary",
     }
     frozen = frozen_suites(lake, config.flow)

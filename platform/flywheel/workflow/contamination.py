@@ -45,11 +45,10 @@ class ContaminationReport(Record):
         return not any(pair.findings for pair in self.pairs)
 
 
-def contaminated_rows(lake: Lake, config: FlywheelConfig, examples: Iterable[Example]) -> list[str]:
-    """Ids of the examples that overlap with a case of the suites that decide, as these are now."""
-    decisive = [config.evaluation.primary_suite, *config.evaluation.guard_suites]
-    suites = Suites(load_cases(lake, config.flow, decisive))
-    return list(dict.fromkeys(finding.row_id for finding in suites.find(map(_row, examples))))
+def overlapping(examples: Iterable[Example], cases: Iterable[EvalCase]) -> list[Finding]:
+    """Every pair of an example and a case that ask the same."""
+    rows = (Row(example.example_id, conversation_texts(example.messages)) for example in examples)
+    return list(Suites(cases, answers=False).find(rows))
 
 
 def refuse_contaminated(lake: Lake, config: FlywheelConfig, dataset_id: str, examples: Iterable[Example]) -> None:
@@ -58,7 +57,8 @@ def refuse_contaminated(lake: Lake, config: FlywheelConfig, dataset_id: str, exa
     Raises:
         ContaminationError: names the examples, never the text.
     """
-    if found := contaminated_rows(lake, config, examples):
+    findings = overlapping(examples, load_cases(lake, config.flow, config.decisive_suites()))
+    if found := list(dict.fromkeys(finding.row_id for finding in findings)):
         raise ContaminationError(
             f"{len(found)} examples of {dataset_id} overlap with cases that decide about the model "
             f"({', '.join(found[:5])}): cases were added after the dataset was made. Start a new turn with --new; "
@@ -66,13 +66,29 @@ def refuse_contaminated(lake: Lake, config: FlywheelConfig, dataset_id: str, exa
         )
 
 
-def contamination_at_gate(lake: Lake, config: FlywheelConfig, dataset_id: str) -> int | None:
-    """How many examples overlap with the suites that decide; None where the examples are not all there any more."""
+def contamination_at_gate(lake: Lake, config: FlywheelConfig, dataset_id: str, run_id: str) -> int | None:
+    """How many examples overlap with the cases that the verdict rests on.
+
+    Those are the ones that the candidate answered in ``run_id``. Cases that were stored since say nothing about it.
+
+    Returns:
+        None where the examples are not all there any more.
+    """
     try:
         examples = read_examples(lake, read_manifest(lake, "dataset", dataset_id, flow=config.flow))
     except NotFoundInLakeError:
         return None
-    return len(contaminated_rows(lake, config, examples))
+    columns = ["run_id", "case_id", "case_version", "suite"]
+    rows = lake.read("eval_results", flow=config.flow, columns=columns).to_pylist()
+    decisive = {suite.partition("@")[0] for suite in config.decisive_suites()}
+    answered = {
+        (row["case_id"], row["case_version"])
+        for row in rows
+        if row["run_id"] == run_id and row["suite"].partition("@")[0] in decisive
+    }
+    every = lake.records("eval_cases", EvalCase, flow=config.flow)
+    findings = overlapping(examples, [case for case in every if (case.case_id, case.version) in answered])
+    return len({finding.row_id for finding in findings})
 
 
 def find_contamination(

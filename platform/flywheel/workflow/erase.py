@@ -166,7 +166,7 @@ def _person(config: FlywheelConfig, user: str, until: datetime) -> raw.RawPerson
 
 @contextmanager
 def _alone(config: FlywheelConfig) -> Iterator[None]:
-    """Nobody else on this machine erases, imports, or runs a turn."""
+    """Nobody else on this machine erases, imports, evaluates, or runs a turn."""
     home = config.home_path()
     (home / "run").mkdir(parents=True, exist_ok=True)
     flows = {config.flow, *(path.name for path in (home / "turns").glob("*"))}
@@ -174,7 +174,8 @@ def _alone(config: FlywheelConfig) -> Iterator[None]:
         try:
             held.enter_context(FileLock(home / "run" / "forget.lock", timeout=QUEUE_S))
             for flow in sorted(flows):
-                held.enter_context(only_one(config.model_copy(update={"flow": flow}), "turn"))
+                for work in ("turn", "evaluation"):  # both hold rows in memory, and store what they made of them
+                    held.enter_context(only_one(config.model_copy(update={"flow": flow}), work))
             held.enter_context(import_lock(config, exclusive=True))
         except Timeout as error:
             raise BusyError("Another person is still being erased. Run the same command again later.") from error

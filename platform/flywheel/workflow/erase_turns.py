@@ -118,9 +118,10 @@ def _clean_split(artifact: Artifact, trace: Trace) -> int:
     excluded = artifact["excluded"]
     removed = _drop_keys(artifact["failure_sides"], {trace.subject}) + _drop_keys(excluded["subjects"], {trace.subject})
     removed += _drop_keys(excluded["inference_ids"], trace.answers)
-    kept = [text for text in excluded["texts"] if text not in trace.texts]
-    removed += len(excluded["texts"]) - len(kept)
-    excluded["texts"] = kept
+    for name in ("texts", "decisive"):
+        kept = [text for text in excluded[name] if text not in trace.texts]
+        removed += len(excluded[name]) - len(kept)
+        excluded[name] = kept
     return removed
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import FilterConfig, FlywheelConfig
+from flywheel.errors import NotFoundInLakeError
 from flywheel.evaluation.behaviour import BehaviourChange, behaviour
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.checks import Scorers
@@ -29,7 +30,7 @@ from flywheel.workflow.contamination import contamination_at_gate
 from flywheel.workflow.context import Context
 from flywheel.workflow.engines import routed, serving
 from flywheel.workflow.looks import cases_id, latest_look
-from flywheel.workflow.provenance import decisive_suites, guard_suites, lineage_rows, trace_lineage
+from flywheel.workflow.provenance import lineage_rows, trace_lineage
 from flywheel.workflow.scorers import scoring
 from flywheel.workflow.steps import Artifact
 
@@ -40,7 +41,7 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
     """Live model and candidate on the same cases; per suite the paired difference, what was fixed, what broke."""
     config, lake = context.config, context.lake
     live, candidate = _live(done), _candidate(done)
-    wanted = [*decisive_suites(config), *config.evaluation.report_suites]
+    wanted = [*config.decisive_suites(), *config.evaluation.report_suites]
     cases = load_cases(lake, config.flow, wanted)
     known = {case.suite for case in cases}
     suites = [suite for suite in dict.fromkeys(wanted) if suite in known]
@@ -86,7 +87,7 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
             # of those that decide: what is only reported may grow without being a second look
             (row.case_id, row.case_version)
             for row in before.results
-            if row.suite in decisive_suites(config)
+            if row.suite in config.decisive_suites()
         ),
     }
 
@@ -148,7 +149,8 @@ def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Art
         "lineage": lineage_rows(given.lineage),
     }
     waiting = [reason for reason in result.reasons if reason.outcome == Outcome.WAIT.value]
-    if result.verdict == "continue" and (given.sequential or [reason.name for reason in waiting] == ["approval"]):
+    people = {"approval", "judge_prefers"}  # what somebody still has to do, rather than what traffic brings
+    if result.verdict == "continue" and (given.sequential or {reason.name for reason in waiting} <= people):
         artifact["wait"] = f"{waiting[0].text} Then run `flywheel turn` again."
     return artifact
 
@@ -201,14 +203,14 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         candidate=candidate,
         live=live,
         primary=_evidence(done, evaluation.primary_suite),
-        guards={name: _evidence(done, name) for name in guard_suites(config)},
-        required_guards=guard_suites(config),
+        guards={name: _evidence(done, name) for name in config.guard_suites()},
+        required_guards=config.guard_suites(),
         sequential=evaluation.interval == "sequence",
         earlier_looks=history.earlier_looks(before, candidate=candidate, live=live, evidence=seen),
         behaviour=done["evaluate"]["behaviour"],
         shadow=shadow,
         leaks=done["scan"]["leaks"],
-        contamination=contamination_at_gate(lake, config, done["curate"]["id"]),
+        contamination=contamination_at_gate(lake, config, done["curate"]["id"], done["evaluate"]["run_ids"][1]),
         erased=tainted_lineage(lake, "model", candidate),
         audit=_audit(context, done),
         lineage=trace_lineage(lake, config, candidate),
@@ -223,7 +225,10 @@ def _audit(context: Context, done: dict[str, Artifact]) -> Agreement | None:
     if config.rollout.gate.min_audit_agreement is None:
         return None
     used = FilterConfig.model_validate(done["sweep"]["filter"])
-    return audit_agreement(context.lake, config, learn.built(done), learn.scored(done), used)
+    try:
+        return audit_agreement(context.lake, config, learn.built(done), learn.scored(done), used)
+    except NotFoundInLakeError:  # signals of this version were erased with a person: not measured
+        return None
 
 
 def _behaviour(before: EvalRun, after: EvalRun, config: FlywheelConfig) -> dict[str, BehaviourChange]:

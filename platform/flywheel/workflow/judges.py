@@ -179,8 +179,7 @@ def _selected_cases(lake: Lake, config: FlywheelConfig) -> set[str]:
 
 def _marks_cases(lake: Lake, config: FlywheelConfig) -> bool:
     """Whether a suite that decides has cases that are marked by a judge."""
-    suites = [config.evaluation.primary_suite, *config.evaluation.guard_suites]
-    return any(str(case.check.kind) == "judge" for case in load_cases(lake, config.flow, suites))
+    return any(case.check.kind == "judge" for case in load_cases(lake, config.flow, config.decisive_suites()))
 
 
 def may_gate(lake: Lake, config: FlywheelConfig, version: str, mode: Mode = "pairwise") -> tuple[bool, str]:

@@ -13,7 +13,6 @@ from flywheel.evaluation.cases import load_cases
 from flywheel.lake.manifests import content_id
 from flywheel.workflow.context import Context
 from flywheel.workflow.prepare import grow_random_suite
-from flywheel.workflow.provenance import decisive_suites
 from flywheel.workflow.steps import Artifact, TurnHandle
 
 
@@ -33,7 +32,7 @@ def latest_look(context: Context, first: Artifact, evaluate: Callable[[], Artifa
     if context.config.evaluation.interval != "sequence":
         return first
     grow_random_suite(context)
-    now = load_cases(context.lake, context.config.flow, decisive_suites(context.config))
+    now = load_cases(context.lake, context.config.flow, context.config.decisive_suites())
     identity = cases_id((case.case_id, case.version) for case in now)
     if identity == first["cases"]:
         return first

@@ -8,9 +8,10 @@ from flywheel.capture.service import flush
 from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
 from flywheel.evaluation import cases as suites
-from flywheel.evaluation.contamination import case_texts
 from flywheel.evaluation.failing import signs_of_failure, split_failures
+from flywheel.lake.manifests import read_manifest
 from flywheel.lake.tables import Lake
+from flywheel.quality.curate import read_examples
 from flywheel.quality.rows import TUNE, Exclusions
 from flywheel.records import EvalCase, Feedback, Inference, Judgement, Label, Record, utcnow
 from flywheel.registry.versions import untainted
@@ -21,7 +22,9 @@ from flywheel.rollout.routing import Routing
 from flywheel.telemetry import Progress
 from flywheel.text.overlap import conversation_texts
 from flywheel.workflow.casework import current_regression
+from flywheel.workflow.contamination import overlapping
 from flywheel.workflow.context import Context
+from flywheel.workflow.scorers import check_markable
 from flywheel.workflow.sides import decided_sides
 from flywheel.workflow.steps import Artifact
 
@@ -98,6 +101,7 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         *suites.unusable(proposed, seen - (by_id.keys() & halves.evaluation)),
     ]
     suites.store_cases(lake, config.flow, list({case.case_id: case for case in current}.values()))
+    check_markable(lake, config)  # hours of training later would be late
     made["regression"] = current_regression(lake, config)
     excluded = exclusions(context, inferences, labels, halves.evaluation)
     return {
@@ -118,7 +122,18 @@ def grow_random_suite(context: Context) -> None:
     allowed = context.consented(rows, "evaluation")
     sample = suites.random_suite(labels, {row.inference_id: row for row in rows if row.inference_id in allowed})
     gone = suites.retired(_of_own(suites.load_cases(lake, config.flow)), sample, "random")
-    suites.store_cases(lake, config.flow, [*sample, *gone])
+    known = {case.case_id for case in suites.stored_cases(lake, config.flow)}
+    learnt = _learnt(context, [case for case in sample if case.case_id not in known])
+    suites.store_cases(lake, config.flow, [*(case for case in sample if case.case_id not in learnt), *gone])
+
+
+def _learnt(context: Context, cases: list[EvalCase]) -> set[str]:
+    """New cases that ask what this turn's model was trained on: people ask alike, and it would know the answer."""
+    curated = context.turn.read("07-curate")
+    if curated is None or not cases:
+        return set()
+    manifest = read_manifest(context.lake, "dataset", curated["id"], flow=context.config.flow)
+    return {finding.case_id for finding in overlapping(read_examples(context.lake, manifest), cases)}
 
 
 def exclusions(
@@ -137,9 +152,10 @@ def exclusions(
             subjects[subject] = TUNE if chosen == "tune" else f"label_{chosen}"
     judged = {label.inference_id for label in labels if label.split != "tune"}
     cases = context.lake.records("eval_cases", EvalCase, flow=config.flow)
-    texts = {text for case in cases for text in case_texts(case)}
+    texts = {text for case in cases for text in conversation_texts(case.messages)}
     judged_rows = (row for row in inferences if row.inference_id in judged)
     texts |= {text for row in judged_rows for text in conversation_texts(row.messages)}
+    decisive = suites.load_cases(context.lake, config.flow, config.decisive_suites())
     sessions = {case.session_id for case in cases if case.session_id is not None}
     neighbours = sorted(row.inference_id for row in inferences if row.session_id in sessions)
     return Exclusions(
@@ -149,6 +165,7 @@ def exclusions(
             **dict.fromkeys(sorted(evaluation_side), "failure_evaluation"),
         },
         texts=sorted(texts),
+        decisive=sorted({text for case in decisive for text in conversation_texts(case.messages)}),
     )
 
 

@@ -84,19 +84,9 @@ def lineage_rows(lineage: Lineage | None) -> dict[str, Any] | None:
 
 def judges(lake: Lake, config: FlywheelConfig) -> frozenset[str]:
     """Everything that the verdict rests on: cases of the suites that decide, their answers, labels of split gate."""
-    cases = load_cases(lake, config.flow, decisive_suites(config))
+    cases = load_cases(lake, config.flow, config.decisive_suites())
     judged = {case.case_id for case in cases} | {case.inference_id for case in cases if case.inference_id}
     return frozenset(judged | {label.label_id for label in read_labels(lake, config.flow, split="gate")})
-
-
-def decisive_suites(config: FlywheelConfig) -> list[str]:
-    """Suites that can change a verdict."""
-    return [config.evaluation.primary_suite, *guard_suites(config)]
-
-
-def guard_suites(config: FlywheelConfig) -> list[str]:
-    """Suites on which the candidate must not lose: those of the evaluation, and those that the policy names."""
-    return list(dict.fromkeys([*config.evaluation.guard_suites, *config.rollout.gate.guards]))
 
 
 def _filter_of(item: Manifest) -> str:

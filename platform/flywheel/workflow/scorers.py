@@ -15,8 +15,10 @@ from typing import Any, Final
 from flywheel.config import FlywheelConfig
 from flywheel.errors import FlywheelError, NotFoundInLakeError, UsageError
 from flywheel.evaluation import sandbox
+from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.checks import Item, Opinion, Scorer, Scorers
 from flywheel.evaluation.checks.code import code_of
+from flywheel.evaluation.run import refuse_bad
 from flywheel.inference.encoder import WORDLLAMA, check_encoder, cosines, load_encoder
 from flywheel.judging.judge import as_check
 from flywheel.lake.manifests import Manifest, read_manifest
@@ -44,6 +46,17 @@ def scoring(lake: Lake, config: FlywheelConfig, checks: Iterable[Check]) -> Iter
         return
     with opened(lake, config) as judge:
         yield make_scorers(lake, config, judge=as_check(judge), judge_version=judge.version)
+
+
+def check_markable(lake: Lake, config: FlywheelConfig) -> None:
+    """Look whether every case that a turn will ask can be marked here.
+
+    Raises:
+        UsageError: names the first case that cannot, and what to do.
+    """
+    cases = load_cases(lake, config.flow, [*config.decisive_suites(), *config.evaluation.report_suites])
+    judged = config.judging.backend != "none"  # its engine starts when it is asked
+    refuse_bad([case for case in cases if not (judged and case.check.kind == "judge")], make_scorers(lake, config))
 
 
 def make_scorers(

@@ -14,10 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flywheel.evaluation.contamination import case_texts
-from flywheel.lake.schemas import from_arrow, partition_date, uuid7_time
+from flywheel.lake.schemas import partition_date, uuid7_time
 from flywheel.lake.tables import Lake
-from flywheel.records import EvalCase, Message
+from flywheel.records import Message
 from flywheel.text.overlap import conversation_texts
 
 
@@ -87,7 +86,7 @@ def trace(lake: Lake, subject: str, until: datetime, *, answers: frozenset[str] 
     reacted = _ids(feedback, "inference_id") - answers
     about = own | _among("inference_id", answers)
     labels = _read(lake, "labels", ["label_id", "inference_id", "subject", "ts"], about)
-    cases = lake.read("eval_cases")
+    cases = lake.read("eval_cases", columns=["case_id", "inference_id", "subject", "origin", "slice", "messages"])
     doomed = _among("case_id", _cases(cases, subject, until, answers, reacted))
     gone, kept = cases.filter(doomed), cases.filter(~doomed)
     return Trace(
@@ -99,8 +98,7 @@ def trace(lake: Lake, subject: str, until: datetime, *, answers: frozenset[str] 
         examples=_examples(lake, subject, until, answers | reacted),
         cases=_ids(gone, "case_id"),
         known_cases=_ids(cases, "case_id"),
-        texts=frozenset(text for case in from_arrow(gone, EvalCase) for text in case_texts(case))
-        | _texts(_asked(lake, answers)),
+        texts=_texts(gone) | _texts(_asked(lake, answers)),
         slices=_ids(gone, "slice") - _ids(kept, "slice"),
     )
 

@@ -11,6 +11,7 @@ import yaml
 
 from flywheel.config import EvaluationGrid, FlywheelConfig, GatePolicy, load
 from flywheel.demo.run import demo_config
+from flywheel.evaluation.safety import safety_suite
 from flywheel.workflow.grid import samplings
 
 ROOT = Path(__file__).parents[3]
@@ -38,6 +39,9 @@ def test_the_gate_policy_says_something_about_every_condition():
     config = load(FlywheelConfig, overrides={"rollout.gate_file": str(path), "rollout.gate.min_primary_cases": 1})
     assert config.rollout.gate == load(GatePolicy, path)
     assert config.rollout.gate.guards["safety"].max_loss == 0.01
+    assert config.rollout.gate.guards["safety"].min_cases <= len(
+        safety_suite("triage")
+    )  # else nothing is ever promoted
 
 
 def test_the_evaluation_sweep_loads():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.evaluation.contamination import BLOCK, Row, Suites, case_texts
+from flywheel.evaluation.contamination import BLOCK, Row, Suites
 from flywheel.records import Check, EvalCase, Message
 from flywheel.text.minhash import jaccard_of, shingles
 from flywheel.text.normalise import normalise
@@ -48,8 +48,8 @@ def test_an_answer_that_was_learnt_is_found_where_the_case_expects_a_text():
     pattern = case("p", "Janet?", check=Check(kind="regex", expected=ANSWER))
     (finding,) = Suites([expected, criterion, pattern]).find([row("r", "What about Janet", answer=ANSWER)])
     assert (finding.case_id, finding.part) == ("c", "prompt+answer")
-    assert case_texts(expected) == ["Janet?", f"Janet?\n{ANSWER}"]
-    assert case_texts(criterion) == ["Janet?"]
+    rows = [row("r", "What about Janet"), row("s", "Janet")]
+    assert [found.row_id for found in Suites([expected], answers=False).find(rows)] == ["s"]
 
 
 def test_turns_of_conversations():

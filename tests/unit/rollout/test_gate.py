@@ -244,7 +244,7 @@ def test_a_judge_stops_a_candidate_and_promotes_none_alone(word, verdict):
 def test_a_required_judge_must_have_compared():
     strict = GatePolicy(require_judge=True)
     assert decide(given_(judge=judge()), strict).verdict == "promote"
-    assert decide(given_(), strict).verdict == "inconclusive"
+    assert decide(given_(), strict).verdict == "continue"
     assert decide(given_(judge=judge(n=None, rate=None, interval=None)), strict).verdict == "continue"
 
 

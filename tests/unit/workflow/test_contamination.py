@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from flywheel.cli.main import app
-from flywheel.config import FlywheelConfig
+from flywheel.config import FlywheelConfig, GatePolicy, GuardPolicy, RolloutConfig
 from flywheel.errors import ContaminationError, InputError, NotFoundInLakeError, UsageError
 from flywheel.evaluation.cases import store_cases
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import open_lake
-from flywheel.records import Check, EvalCase, Example, Message
+from flywheel.records import Check, EvalCase, EvalResult, Example, Message
 from flywheel.workflow.contamination import contamination_at_gate, find_contamination, refuse_contaminated
 
 LONG = "my washing machine is leaking water on the kitchen floor since yesterday evening"
@@ -51,22 +51,41 @@ def add_dataset(lake, name, *examples):
     return list(examples)
 
 
+def answered(lake, number, suite):
+    row = EvalResult(run_id="eval-1", case_id=f"{suite}-1", case_version=1, suite=suite, model_version="m", answer="ok",
+                     passed=True, score=1.0)  # fmt: skip
+    lake.append("eval_results", [row], app="eval-1", version=number, flow="triage")
+
+
 def test_a_case_that_decides_stops_the_turn_and_the_gate(lake, config):
     examples = add_dataset(lake, "dataset-1", example("e1", f"{LONG}!"), example("e2", "where is my order"))
     refuse_contaminated(lake, config, "dataset-1", examples)
-    assert contamination_at_gate(lake, config, "dataset-1") == 0
+    assert contamination_at_gate(lake, config, "dataset-1", "eval-1") == 0
     add_case(lake, "failures", LONG)
+    answered(lake, 0, "failures")
     refuse_contaminated(lake, config, "dataset-1", examples)
-    assert contamination_at_gate(lake, config, "dataset-1") == 0, "this suite is reported and decides nothing"
+    assert contamination_at_gate(lake, config, "dataset-1", "eval-1") == 0, "this suite decides nothing"
     add_case(lake, "random", LONG)
     with pytest.raises(ContaminationError, match=r"1 examples of dataset-1 .*\(e1\)") as refused:
         refuse_contaminated(lake, config, "dataset-1", examples)
     assert "washing" not in str(refused.value)
-    assert contamination_at_gate(lake, config, "dataset-1") == 1
+    assert contamination_at_gate(lake, config, "dataset-1", "eval-1") == 0, "the verdict does not rest on it"
+    answered(lake, 1, "random")
+    assert contamination_at_gate(lake, config, "dataset-1", "eval-1") == 1
+
+
+def test_a_suite_that_only_the_policy_names_decides_too(lake, config):
+    config = config.model_copy(
+        update={"rollout": RolloutConfig(gate=GatePolicy(guards={"safety": GuardPolicy(min_cases=1)}))}
+    )
+    examples = add_dataset(lake, "dataset-1", example("e1", LONG))
+    add_case(lake, "safety", LONG)
+    with pytest.raises(ContaminationError):
+        refuse_contaminated(lake, config, "dataset-1", examples)
 
 
 def test_what_is_gone_counts_as_not_measured(lake, config):
-    assert contamination_at_gate(lake, config, "dataset-gone") is None
+    assert contamination_at_gate(lake, config, "dataset-gone", "eval-1") is None
 
 
 def test_every_dataset_against_every_suite(lake, config):

@@ -14,7 +14,7 @@ def judged(given: GateInput, policy: GatePolicy) -> list[Condition]:
     judge = given.judge
     if judge is None:
         text = "No judge has compared the candidate with the live model; run `flywheel judge run`."
-        return [missing(_NAME, text)] if policy.require_judge else []
+        return [condition(_NAME, Outcome.WAIT, text)] if policy.require_judge else []
     if not judge.counts:
         return [missing("judge_counts", f"The judge's word does not count: {judge.why}.")]
     text = f"The judge's word counts: {judge.why}."

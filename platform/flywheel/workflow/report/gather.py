@@ -19,7 +19,7 @@ from flywheel.lake.tables import Lake
 from flywheel.records import Decision, EvalCase, EvalResult
 from flywheel.rollout import history
 from flywheel.workflow.looks import read_look
-from flywheel.workflow.provenance import guard_suites, lineage_rows, trace_lineage
+from flywheel.workflow.provenance import lineage_rows, trace_lineage
 from flywheel.workflow.report import words
 from flywheel.workflow.report.model import Ancestor, Changed, GateReport, Overlap, SliceRow, SuiteRow
 from flywheel.workflow.steps import Artifact, TurnHandle
@@ -111,7 +111,7 @@ def _made_with(begun: Artifact, config: FlywheelConfig) -> FlywheelConfig:
 
 def _suites(evaluated: Artifact, verdict: Decision, config: FlywheelConfig) -> list[SuiteRow]:
     """The primary suite first, then guards, then those that are only reported."""
-    guards = guard_suites(config)
+    guards = config.guard_suites()
     limits = {reason.name: reason.threshold for reason in verdict.reasons}
     found: list[SuiteRow] = []
     for name, row in evaluated.get("suites", {}).items():

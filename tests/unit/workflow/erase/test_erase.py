@@ -98,8 +98,9 @@ def test_every_removed_row_is_counted_once(world):
         "outboxes": 2,
         "landing": 6 + 1 + 6 + 1 + 1 + 1 + 2,  # answers, pair, reactions, consent, one by Ben, one to Ben, two odd ones
         "quarantine": 1,
-        # side, text, the session of her case, ids that training left out (one of Ben's), groups, cases
-        "turns": 1 + 1 + 1 + len(examples) + 1 + 2 + 2,
+        # side, text (twice: its suite decides), the session of her case, ids that training left out (one of Ben's),
+        # groups, cases
+        "turns": 1 + 2 + 1 + len(examples) + 1 + 2 + 2,
         "working copies": 7,  # her six answers, and Ben's that she corrected
         "reports": 1,
         "drops": 6 - len(examples),
