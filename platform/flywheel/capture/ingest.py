@@ -156,7 +156,6 @@ class Ingester:
 
     def _process(self, batch: Batch, before: Done, *, fresh: bool) -> Done:
         """Bring a batch to its end. Safe to repeat, and to run at several places at once."""
-        committed = set() if fresh else self._committed(batch.n)
         arrived, unreadable = self._read(batch.segments)
         events = len(arrived)
         waited = self._waiting(before.waiting)
@@ -164,17 +163,25 @@ class Ingester:
         self._refresh_statements()
         # After the batch was fixed: an erasure that this reading misses finds the batch begun, and waits for its end.
         erased = Erased(read_erasures(self._lake.store), self._keyring)
-        privatiser = Privatiser(self._keyring, self._config.privacy, self._statements)
-        intake = Intake(
-            self._flow, privatiser, self._statements, self._known,
-            erased=erased, committed=committed, patience=self._patience, now=batch.created,
-        )  # fmt: skip
-        outcome = intake.sort(arrived)
+        outcome = self._sort(batch, arrived, erased, committed=set() if fresh else self._committed(batch.n))
         outcome.refused += unreadable
         outcome.erased += len(before.waiting) - len(waited)
         self._quarantine(batch.n, outcome.refused)
         self._commit(batch.n, outcome)
         return self._end(batch, before, outcome, arrived, outcome.counts(events))
+
+    def _sort(self, batch: Batch, arrived: Sequence[Arrived], erased: Erased, *, committed: set[str]) -> Outcome:
+        """Where each event goes. What another ingester commits of this batch meanwhile must not look like duplicates."""
+        privatiser = Privatiser(self._keyring, self._config.privacy, self._statements)
+        while True:
+            intake = Intake(
+                self._flow, privatiser, self._statements, self._known,
+                erased=erased, committed=committed, patience=self._patience, now=batch.created,
+            )  # fmt: skip
+            outcome = intake.sort(arrived)
+            before, committed = committed, self._committed(batch.n)
+            if committed == before:
+                return outcome
 
     def _committed(self, n: int) -> set[str]:
         return {table for table in TABLES if (self._lake.last_committed(table, self._app) or 0) >= n}
