@@ -171,7 +171,7 @@ class Ingester:
         return self._end(batch, before, outcome, arrived, outcome.counts(events))
 
     def _sort(self, batch: Batch, arrived: Sequence[Arrived], erased: Erased, *, committed: set[str]) -> Outcome:
-        """Where each event goes. What another ingester commits of this batch meanwhile must not look like duplicates."""
+        """Where each event goes. What another ingester commits of this batch meanwhile is not taken for duplicates."""
         privatiser = Privatiser(self._keyring, self._config.privacy, self._statements)
         while True:
             intake = Intake(

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from flywheel.gateway.asked import read_json
+from flywheel.gateway.auth import Caller
 from flywheel.gateway.chat import Stream
 from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.service import Gateway
@@ -71,9 +72,9 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(request: Request) -> Response:
         """OpenAI's chat completions, streamed or not, answered by the live model."""
-        body = await _body(request, gateway)
+        caller, body = await _body(request, gateway)
         gateway.admit(request.headers.get("x-flywheel-flow"))
-        asked = gateway.asked(body, request.headers)
+        asked = gateway.asked(caller, body, request.headers)
         gateway.begin()
         handed_over = False
         try:
@@ -104,12 +105,12 @@ def _add_reactions(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/feedback", response_model=None)
     async def feedback(request: Request) -> Response:
         """One reaction to one answer; acknowledged once it is durable."""
-        return Json({"feedback_id": await gateway.feedback(await _body(request, gateway))})
+        return Json({"feedback_id": await gateway.feedback(*await _body(request, gateway))})
 
     @app.post("/v1/consent", response_model=None)
     async def consent(request: Request) -> Response:
         """A user's standing statement; acknowledged once it is durable."""
-        return Json({"recorded": await gateway.consent(await _body(request, gateway))})
+        return Json({"recorded": await gateway.consent(*await _body(request, gateway))})
 
 
 def _add_state(app: FastAPI, gateway: Gateway) -> None:
@@ -131,9 +132,9 @@ def _add_state(app: FastAPI, gateway: Gateway) -> None:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _body(request: Request, gateway: Gateway) -> dict[str, Any]:
-    """The body of an authorised request, at most ``max_body_bytes`` of it."""
-    gateway.keys.check(request.headers.get("authorization"))
+async def _body(request: Request, gateway: Gateway) -> tuple[Caller, dict[str, Any]]:
+    """Sender and body of an authorised request, at most ``max_body_bytes`` of it."""
+    caller = gateway.keys.check(request.headers.get("authorization"))
     limit = gateway.config.gateway.max_body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
@@ -143,7 +144,7 @@ async def _body(request: Request, gateway: Gateway) -> dict[str, Any]:
         raw += part
         if len(raw) > limit:
             raise _too_large(limit)
-    return read_json(bytes(raw))
+    return caller, read_json(bytes(raw))
 
 
 def _too_large(limit: int) -> ApiProblem:

@@ -31,7 +31,7 @@ class GatewayReplica:
         from flywheel.gateway.service import open_gateway
 
         config = load_config(path)
-        self._gateway = open_gateway(config, load_keys(config.gateway))
+        self._gateway = open_gateway(config, load_keys(config.gateway, tenant=config.tenant))
 
     async def __serve_build_asgi_app__(self) -> Any:
         """The HTTP application; Serve runs its start-up and shut-down."""

@@ -36,6 +36,7 @@ class Asked:
     """One validated chat request."""
 
     inference_id: str
+    tenant: str
     user: str
     session_id: str | None
     parent_id: str | None
@@ -76,7 +77,7 @@ def read_json(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def read_chat(body: dict[str, Any], headers: Mapping[str, str], *, default_max_tokens: int) -> Asked:
+def read_chat(body: dict[str, Any], headers: Mapping[str, str], *, tenant: str, default_max_tokens: int) -> Asked:
     """Validate a chat request.
 
     Raises:
@@ -98,6 +99,7 @@ def read_chat(body: dict[str, Any], headers: Mapping[str, str], *, default_max_t
         raise bad_request("'n' must be 1 when streaming")
     return Asked(
         inference_id=inference_id,
+        tenant=tenant,
         user=user or f"anonymous:{session or inference_id}",
         session_id=session,
         parent_id=inference_of(parent) if parent else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from dataclasses import dataclass
 from pathlib import Path
 
 from flywheel.config import GatewayConfig
@@ -12,20 +13,28 @@ from flywheel.errors import UsageError
 from flywheel.gateway.problems import ApiProblem
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request, as its key says."""
+
+    tenant: str
+
+
 class ApiKeys:
     """The accepted bearer keys; empty accepts everyone (loopback only)."""
 
-    def __init__(self, keys: list[str]) -> None:
+    def __init__(self, keys: list[str], *, tenant: str = "default") -> None:
+        self._caller = Caller(tenant)
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
-    def check(self, authorization: str | None) -> None:
-        """Return when the header carries an accepted key, in time that tells nothing about the keys.
+    def check(self, authorization: str | None) -> Caller:
+        """Whose key the header carries, in time that tells nothing about the keys.
 
         Raises:
             ApiProblem: 401.
         """
         if not self._digests:
-            return
+            return self._caller
         scheme, _, key = (authorization or "").partition(" ")
         digest = hashlib.sha256(key.strip().encode()).digest()
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
@@ -33,10 +42,11 @@ class ApiKeys:
             raise ApiProblem(
                 401, "give a valid key as 'Authorization: Bearer KEY'", "authentication_error", code="invalid_api_key"
             )
+        return self._caller
 
 
-def load_keys(config: GatewayConfig) -> ApiKeys:
-    """Read the keys file.
+def load_keys(config: GatewayConfig, *, tenant: str = "default") -> ApiKeys:
+    """Read the keys file; its keys belong to ``tenant``.
 
     Raises:
         UsageError: the file is missing or empty, or the gateway would listen beyond loopback without one.
@@ -47,8 +57,8 @@ def load_keys(config: GatewayConfig) -> ApiKeys:
                 f"gateway.host is {config.host}, which others can reach, but no gateway.api_keys_file is set; "
                 "give a file with one key a line, or listen on 127.0.0.1"
             )
-        return ApiKeys([])
-    return ApiKeys(_read(config.api_keys_file))
+        return ApiKeys([], tenant=tenant)
+    return ApiKeys(_read(config.api_keys_file), tenant=tenant)
 
 
 def is_loopback(host: str) -> bool:

@@ -22,10 +22,9 @@ from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
 from flywheel.gateway.record import DONE, Answer, event, inference_row, mark, payload
-from flywheel.gateway.route import Router
+from flywheel.gateway.route import Assignment, Router
 from flywheel.gateway.tokens import FeedbackTokens
 from flywheel.records import Inference
-from flywheel.rollout.routing import Routing
 
 log = logging.getLogger(__name__)
 DISCONNECT = "client_disconnect"
@@ -40,14 +39,13 @@ class Answering:
     outbox: Outbox
     mirror: Mirror
     tokens: FeedbackTokens
-    tenant: str
     config_hash: str
     timeout_s: float
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def row(self, asked: Asked, answer: Answer, routing: Routing) -> Inference:
+    def row(self, asked: Asked, answer: Answer, assignment: Assignment) -> Inference:
         """The row of this request as it stands."""
-        return inference_row(asked, answer, routing, tenant=self.tenant, config_hash=self.config_hash)
+        return inference_row(asked, answer, assignment, config_hash=self.config_hash)
 
     async def store(self, row: Inference) -> None:
         """Make a finished inference durable.
@@ -67,49 +65,49 @@ class Answering:
         task.add_done_callback(self.background.discard)
 
 
-async def whole(service: Answering, asked: Asked, routing: Routing) -> dict[str, Any]:
+async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dict[str, Any]:
     """Answer without streaming: the body of the 200.
 
     Raises:
         ApiProblem: the engine gave no answer, or the answer is not durable.
     """
-    answer, version = Answer(), routing.live.version
+    answer, version = Answer(), assignment.variant.version
     try:
         body = await service.engines.chat(version, asked.engine_body(version, stream=False), service.timeout_s)
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
         metrics.REQUESTS.labels(DISCONNECT).inc()
-        service.later(service.store(service.row(asked, answer, routing)))
+        service.later(service.store(service.row(asked, answer, assignment)))
         raise
     except ApiProblem as problem:
-        _failed(service, asked, answer, routing, problem)
+        _failed(service, asked, answer, assignment, problem)
         raise
     answer.take(body)
-    row = service.row(asked, answer, routing)
+    row = service.row(asked, answer, assignment)
     await service.store(row)
-    service.mirror.offer(asked, row, routing.shadows)
+    service.mirror.offer(asked, row, assignment.routing.shadows)
     _observe(answer, version)
-    return mark(body, asked, service.tokens.issue(asked.inference_id), version)
+    return mark(body, asked, service.tokens.issue(asked.tenant, asked.inference_id), version)
 
 
-async def streamed(service: Answering, asked: Asked, routing: Routing) -> Stream:
+async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> Stream:
     """Start a streamed answer: its first event is there and its request row is durable.
 
     Raises:
         ApiProblem: the engine gave no first event, or the request is not durable. No byte was sent.
     """
-    answer, version = Answer(), routing.live.version
+    answer, version = Answer(), assignment.variant.version
     blocks = service.engines.stream(version, asked.engine_body(version, stream=True), service.timeout_s)
     try:
         first = await _first(blocks)
-        await service.outbox.open_request(service.row(asked, answer, routing))
+        await service.outbox.open_request(service.row(asked, answer, assignment))
     except CaptureError as error:
         await _close(blocks)
         raise unavailable(str(error), "not_recorded") from error
     except ApiProblem as problem:
-        _failed(service, asked, answer, routing, problem)
+        _failed(service, asked, answer, assignment, problem)
         raise
-    return Stream(service, asked, routing, answer, first=first, blocks=blocks)
+    return Stream(service, asked, assignment, answer, first=first, blocks=blocks)
 
 
 class Stream:
@@ -119,21 +117,21 @@ class Stream:
         self,
         service: Answering,
         asked: Asked,
-        routing: Routing,
+        assignment: Assignment,
         answer: Answer,
         *,
         first: dict[str, Any],
         blocks: AsyncIterator[str],
     ) -> None:
-        self._service, self._asked, self._routing, self._answer = service, asked, routing, answer
+        self._service, self._asked, self._assignment, self._answer = service, asked, assignment, answer
         self._first, self._blocks = first, blocks
         self._closing = False
-        self.token = service.tokens.issue(asked.inference_id)
+        self.token = service.tokens.issue(asked.tenant, asked.inference_id)
 
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events as the client gets them; ``[DONE]`` only after the completion row is durable."""
         try:
-            if text := self._forward(mark(self._first, self._asked, self.token, self._routing.live.version)):
+            if text := self._forward(mark(self._first, self._asked, self.token, self._assignment.variant.version)):
                 yield text
             async for block in self._blocks:
                 chunk = payload(block)
@@ -149,7 +147,7 @@ class Stream:
             metrics.REQUESTS.labels("not_recorded").inc()
             yield event(unavailable(str(error), "not_recorded").body())
             return
-        self._service.mirror.offer(self._asked, row, self._routing.shadows)
+        self._service.mirror.offer(self._asked, row, self._assignment.routing.shadows)
         _observe(self._answer, row.model_version)
         yield DONE
 
@@ -169,7 +167,7 @@ class Stream:
     async def _complete(self, reason: str) -> Inference:
         self._closing = True  # from here on the outbox has the row, also if the client leaves while it is synced
         self._answer.ended(reason)
-        row = self._service.row(self._asked, self._answer, self._routing)
+        row = self._service.row(self._asked, self._answer, self._assignment)
         await asyncio.shield(self._service.outbox.complete(row))
         return row
 
@@ -192,14 +190,14 @@ def _checked(chunk: dict[str, Any]) -> dict[str, Any]:
     return chunk
 
 
-def _failed(service: Answering, asked: Asked, answer: Answer, routing: Routing, problem: ApiProblem) -> None:
+def _failed(service: Answering, asked: Asked, answer: Answer, assignment: Assignment, problem: ApiProblem) -> None:
     """A failure on our side is a row too; a malformed request is none."""
     metrics.REQUESTS.labels("error" if problem.status >= 500 else "refused").inc()
     if problem.code == "engine_unavailable":
-        service.router.lost(routing.live.version)
+        service.router.lost(assignment.variant.version)
     if problem.status >= 500:
         answer.ended("error")
-        service.later(service.store(service.row(asked, answer, routing)))
+        service.later(service.store(service.row(asked, answer, assignment)))
 
 
 def _observe(answer: Answer, version: str) -> None:

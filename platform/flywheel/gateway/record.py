@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from flywheel.gateway.asked import ID_PREFIX, Asked
+from flywheel.gateway.route import Assignment
 from flywheel.records import Inference, utcnow
-from flywheel.rollout.routing import Routing
 
 DONE = "data: [DONE]\n\n"
 
@@ -61,22 +61,23 @@ class Answer:
             self.completion_tokens = usage.get("completion_tokens")
 
 
-def inference_row(asked: Asked, answer: Answer, routing: Routing, *, tenant: str, config_hash: str) -> Inference:
+def inference_row(asked: Asked, answer: Answer, assignment: Assignment, *, config_hash: str) -> Inference:
     """The row as the outbox takes it: raw text, raw user id."""
     return Inference(
         inference_id=asked.inference_id,
-        flow=routing.flow,
-        tenant=tenant,
+        flow=assignment.routing.flow,
+        tenant=asked.tenant,
         ts=answer.ts,
         session_id=asked.session_id,
         parent_id=asked.parent_id,
         subject=asked.user,
         consent=asked.consent,
-        traffic_kind="live",
-        model_version=routing.live.version,
-        policy_version=routing.n,
-        eligible_variants=[routing.live.version],
-        propensity=1.0,
+        traffic_kind=assignment.kind,
+        model_version=assignment.variant.version,
+        policy_version=assignment.routing.n,
+        eligible_variants=assignment.eligible,
+        propensity=assignment.propensity,
+        assignment_key_hash=assignment.key_hash,
         messages=asked.messages,
         params=asked.params,
         choices=list(answer.choices),

@@ -7,19 +7,33 @@ import contextlib
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from flywheel.errors import LakeError
+from flywheel.gateway.asked import Asked
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.problems import ApiProblem, unavailable
-from flywheel.records import Inference
+from flywheel.records import Inference, TrafficKind
 from flywheel.rollout import routing as truth
-from flywheel.rollout.routing import Routing, Shadow, Store
+from flywheel.rollout.routing import Routing, Shadow, Store, Variant
 from flywheel.text.hashing import unit_interval
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Who answers one request, decided once, with the chance that it was this variant (logged for off-policy use)."""
+
+    routing: Routing
+    variant: Variant
+    eligible: list[str]
+    propensity: float
+    key_hash: str | None
+    kind: TrafficKind
 
 
 def accepted_names(routing: Routing) -> list[str]:
@@ -75,6 +89,16 @@ class Router:
             version = self.policy.live.version
             raise unavailable(f"the engine of '{version}' is not ready", "engine_unavailable", retry_after=5)
         return self.policy
+
+    def assign(self, asked: Asked) -> Assignment:  # noqa: ARG002  (every request goes to the live model)
+        """Who answers this request.
+
+        Raises:
+            ApiProblem: 503, see ``live``.
+        """
+        routing = self.live()
+        live = routing.live
+        return Assignment(routing, live, [live.version], propensity=1.0, key_hash=None, kind="live")
 
     def is_ready(self, version: str) -> bool:
         """Whether the engine of ``version`` answered its last probe."""

@@ -13,7 +13,7 @@ from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
 from flywheel.gateway.asked import Asked, read_chat
-from flywheel.gateway.auth import ApiKeys
+from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.chat import Answering, Stream, streamed, whole
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.mirror import Mirror
@@ -42,16 +42,13 @@ class Gateway:
         cache = config.home_path() / "routing" / f"{config.flow}.json"
         self.router = Router(store, config.flow, engines, cache=cache, poll_s=settings.routing_poll_s)
         self.mirror = Mirror(engines, self.router, outbox, settings)
-        self.tokens = FeedbackTokens(
-            feedback_key, flow=config.flow, tenant=config.tenant, days=settings.feedback_token_days
-        )
+        self.tokens = FeedbackTokens(feedback_key, flow=config.flow, days=settings.feedback_token_days)
         self._answering = Answering(
             engines=engines,
             router=self.router,
             outbox=outbox,
             mirror=self.mirror,
             tokens=self.tokens,
-            tenant=config.tenant,
             config_hash=config_hash(config),
             timeout_s=config.engine.request_timeout_s,
         )
@@ -103,38 +100,39 @@ class Gateway:
         """One chat less."""
         self._active -= 1
 
-    def asked(self, body: dict[str, Any], headers: Any) -> Asked:
+    def asked(self, caller: Caller, body: dict[str, Any], headers: Any) -> Asked:
         """See ``asked.read_chat``."""
-        return read_chat(body, headers, default_max_tokens=self.config.gateway.default_max_tokens)
+        limit = self.config.gateway.default_max_tokens
+        return read_chat(body, headers, tenant=caller.tenant, default_max_tokens=limit)
 
     async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
-        """Answer with the live model; a ``Stream`` when it was asked for one."""
-        routing = self.router.live()
-        check_model(asked.model, routing)
-        return await (streamed if asked.stream else whole)(self._answering, asked, routing)
+        """Answer with the model that the routing assigns; a ``Stream`` when it was asked for one."""
+        assignment = self.router.assign(asked)
+        check_model(asked.model, assignment.routing)
+        return await (streamed if asked.stream else whole)(self._answering, asked, assignment)
 
     def models(self) -> list[str]:
         """Names that ``model`` may have."""
         return accepted_names(self.router.policy) if self.router.policy else [self.config.flow]
 
-    async def feedback(self, body: dict[str, Any]) -> str:
+    async def feedback(self, caller: Caller, body: dict[str, Any]) -> str:
         """Record one reaction; its id, once it is durable."""
         sent = reactions.read_feedback(body)
-        self.tokens.check(sent.feedback_token, sent.inference_id)
-        row = reactions.feedback_row(sent, flow=self.config.flow, tenant=self.config.tenant)
-        await self._store([row])
+        self.tokens.check(sent.feedback_token, caller.tenant, sent.inference_id)
+        row = reactions.feedback_row(sent, flow=self.config.flow, tenant=caller.tenant)
+        await self._store(caller, [row])
         metrics.FEEDBACK.labels(row.kind).inc()
         return row.feedback_id
 
-    async def consent(self, body: dict[str, Any]) -> int:
+    async def consent(self, caller: Caller, body: dict[str, Any]) -> int:
         """Record a statement; the number of purposes it was about, once it is durable."""
         rows = reactions.consent_rows(reactions.read_consent_body(body))
-        await self._store(rows)
+        await self._store(caller, rows)
         return len(rows)
 
-    async def _store(self, rows: Sequence[Feedback | Consent]) -> None:
+    async def _store(self, caller: Caller, rows: Sequence[Feedback | Consent]) -> None:
         try:
-            events = [to_event(row, flow=self.config.flow, tenant=self.config.tenant) for row in rows]
+            events = [to_event(row, flow=self.config.flow, tenant=caller.tenant) for row in rows]
             await self.outbox.append(events)
         except CaptureError as error:
             raise unavailable(str(error), "not_recorded") from error

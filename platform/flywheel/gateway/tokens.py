@@ -15,19 +15,19 @@ DAY_S = 86_400
 
 
 class FeedbackTokens:
-    """Issues and checks tokens of one flow and tenant."""
+    """Issues and checks tokens of one flow."""
 
-    def __init__(self, key: bytes, *, flow: str, tenant: str, days: int) -> None:
+    def __init__(self, key: bytes, *, flow: str, days: int) -> None:
         self._serializer = URLSafeTimedSerializer(key, salt=SALT)
-        self._flow, self._tenant, self._seconds = flow, tenant, days * DAY_S
+        self._flow, self._seconds = flow, days * DAY_S
 
-    def issue(self, inference_id: str) -> str:
-        """A token for an answer given now."""
-        token = self._serializer.dumps([inference_id, self._flow, self._tenant])
+    def issue(self, tenant: str, inference_id: str) -> str:
+        """A token for an answer given to ``tenant`` now."""
+        token = self._serializer.dumps([inference_id, self._flow, tenant])
         return token if isinstance(token, str) else token.decode()
 
-    def check(self, token: str | None, inference_id: str) -> None:
-        """Return when ``token`` was issued for this inference of this flow and tenant.
+    def check(self, token: str | None, tenant: str, inference_id: str) -> None:
+        """Return when ``token`` was issued to ``tenant`` for this inference of this flow.
 
         Raises:
             ApiProblem: 401 without a token, 403 with one that is not valid here (any more).
@@ -40,7 +40,7 @@ class FeedbackTokens:
             raise _refused(403, "the feedback_token is too old to rate this answer", "token_expired") from error
         except BadSignature as error:
             raise _refused(403, "the feedback_token is not one of this gateway's", "token_invalid") from error
-        if signed != [inference_id, self._flow, self._tenant]:
+        if signed != [inference_id, self._flow, tenant]:
             raise _refused(403, "the feedback_token belongs to another answer", "token_mismatch")
 
 

@@ -5,22 +5,22 @@ from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.tokens import SALT, FeedbackTokens
 
 
-def tokens(key=b"k", flow="triage", tenant="default", days=30):
-    return FeedbackTokens(key, flow=flow, tenant=tenant, days=days)
+def tokens(key=b"k", flow="triage", days=30):
+    return FeedbackTokens(key, flow=flow, days=days)
 
 
-def refused(checker, token, inference="i1"):
+def refused(checker, token, inference="i1", tenant="default"):
     with pytest.raises(ApiProblem) as problem:
-        checker.check(token, inference)
+        checker.check(token, tenant, inference)
     return problem.value.status, problem.value.code
 
 
 def test_a_token_is_good_for_its_answer_only():
-    token = tokens().issue("i1")
-    tokens().check(token, "i1")
+    token = tokens().issue("default", "i1")
+    tokens().check(token, "default", "i1")
     assert refused(tokens(), token, "i2") == (403, "token_mismatch")
     assert refused(tokens(flow="other"), token) == (403, "token_mismatch")
-    assert refused(tokens(tenant="other"), token) == (403, "token_mismatch")
+    assert refused(tokens(), token, tenant="other") == (403, "token_mismatch")
     assert refused(tokens(key=b"other"), token) == (403, "token_invalid")
     assert refused(tokens(), token[:-2] + "xx") == (403, "token_invalid")
     assert refused(tokens(), None) == (401, "token_missing")
@@ -33,7 +33,7 @@ def test_a_token_of_another_purpose_is_refused():
 
 
 def test_a_token_grows_old(monkeypatch):
-    token = tokens(days=1).issue("i1")
+    token = tokens(days=1).issue("default", "i1")
     import time
 
     later = time.time() + 2 * 86_400
