@@ -37,7 +37,8 @@ def starting_model(config: FlywheelConfig, name: str | None, progress: Progress)
 def tiny(config: FlywheelConfig, progress: Progress) -> Path:
     """The folder of the small base model; trained on the first call, by the same fine-tuning a turn uses."""
     settings = _workers_of(config, base_model.PRETRAINING)
-    recipe = content_id(base_model.TINY, settings.model_dump(mode="json"), base_model.PRETRAINING_MESSAGES, config.seed)
+    way = (base_model.RECIPE, settings.model_dump(mode="json"), base_model.PRETRAINING_MESSAGES, config.seed)
+    recipe = content_id(base_model.TINY, *way)
     folder = config.home_path() / "models" / recipe
 
     def train() -> None:

@@ -1,7 +1,10 @@
+import re
+
 import pytest
 
 from flywheel.demo import base_model
-from flywheel.demo.product import Generator
+from flywheel.demo.fillers import names_path
+from flywheel.demo.product import Generator, pretraining_examples
 
 torch = pytest.importorskip("torch")
 
@@ -61,3 +64,14 @@ def test_build_hands_untrained_weights_and_old_examples_to_the_trainer(tmp_path,
     assert seen["config"] is base_model.PRETRAINING
     assert "model.safetensors" in seen["files"]
     assert len(seen["examples"]) == 50
+
+
+def test_every_second_message_is_learnt_with_surrogates():
+    raw = pretraining_examples(200, 0)
+    learnt = base_model.half_anonymised(raw)
+    changed = [number for number, (before, after) in enumerate(zip(raw, learnt, strict=True)) if before != after]
+    assert len(changed) > 30
+    assert all(number % 2 for number in changed)
+    assert all(before.target == after.target for before, after in zip(raw, learnt, strict=True))
+    names = set(names_path().read_text().split())
+    assert not any(names & set(re.findall(r"[A-Z][a-z]+", learnt[n].messages[-1].content)) for n in range(1, 200, 2))
