@@ -99,6 +99,19 @@ def current_regression(lake: Lake, config: FlywheelConfig) -> list[EvalCase]:
     return made
 
 
+def unmade_guards(lake: Lake, config: FlywheelConfig) -> dict[str, str]:
+    """Guard suites that cannot have a case yet, and why: ``regression`` before its flow has a history."""
+    if regression.SUITE not in config.guard_suites():
+        return {}
+    why = regression.unmade(
+        suites.stored_cases(lake, config.flow),
+        lake.records("eval_results", EvalResult, flow=config.flow),
+        _lived(lake, config.flow),
+        policy=config.evaluation.regression,
+    )
+    return {} if why is None else {regression.SUITE: why}
+
+
 def add_suite(lake: Lake, config: FlywheelConfig, name: str) -> int:
     """Store a suite that Flywheel makes, ``safety`` or ``regression``; how many cases it has.
 

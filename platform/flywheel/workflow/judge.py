@@ -25,6 +25,7 @@ from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
 from flywheel.workflow import judges, learn
 from flywheel.workflow.audit import audit_agreement
+from flywheel.workflow.casework import unmade_guards
 from flywheel.workflow.cluster import read_up
 from flywheel.workflow.contamination import contamination_at_gate
 from flywheel.workflow.context import Context
@@ -205,6 +206,7 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         primary=_evidence(done, evaluation.primary_suite),
         guards={name: _evidence(done, name) for name in config.guard_suites()},
         required_guards=config.guard_suites(),
+        unmade_guards=unmade_guards(lake, config),
         sequential=evaluation.interval == "sequence",
         earlier_looks=history.earlier_looks(before, candidate=candidate, live=live, evidence=seen),
         behaviour=done["evaluate"]["behaviour"],

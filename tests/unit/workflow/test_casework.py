@@ -195,3 +195,19 @@ def test_a_case_is_shown_with_its_answer_only_while_that_may_be_judged(flow):
     assert shown["versions"] == [{"version": 1, "status": "proposed", "suite": "failures", "reviewer": None}]
     flow.withdraw([row for row in rows if row.inference_id == case.inference_id], purpose="evaluation")
     assert show_case(flow.lake, flow.config, case.case_id)["origin"] is None
+
+
+def test_a_turn_takes_cases_without_consent_out_of_frozen_suites_even_if_a_person_had_retired_them(flow):
+    flow = flow()
+    rows = questions(flow)
+    flow.react(rows, "correction", text="no")
+    mine_cases(flow.lake, flow.config)
+    name = freeze_suite(flow.lake, flow.config, "failures")
+    first, second = load_cases(flow.lake, "triage", ["failures"])[:2]
+    choice = Choice(ids=[first.case_id, second.case_id])
+    change_cases(flow.lake, "triage", choice, lambda case: retired_by(case, reviewer="ann"))
+    flow.withdraw([row for row in rows if row.inference_id == first.inference_id], purpose="evaluation")
+    split_now(flow)
+    served = {case.case_id for case in load_cases(flow.lake, "triage", [name])}
+    assert first.case_id not in served
+    assert second.case_id in served
