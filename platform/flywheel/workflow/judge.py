@@ -67,7 +67,7 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
 
     # The live engine answers while the candidate's starts; then both share the machine.
     with (
-        scoring(lake, config, [case.check for case in cases]) as scorers,
+        scoring(lake, config, [case.check for case in cases], at_once=True) as scorers,
         serving(lake, config, live, candidate, wait=False),
         ThreadPoolExecutor(max_workers=2) as pool,
     ):

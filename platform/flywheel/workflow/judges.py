@@ -137,7 +137,7 @@ def status(config: FlywheelConfig) -> dict[str, Any]:
         modes[mode] = {"may_gate": counts, "why": why, **(_shown(found[-1]) if found else {})}
     return {
         "judge": version, "backend": config.judging.backend, "model": config.judging.model,
-        "third_party": "third_party" in _needs(config), "drift": drifted(lake, config.flow, version), "modes": modes,
+        "third_party": "third_party" in needs(config), "drift": drifted(lake, config.flow, version), "modes": modes,
         "judgements": store.count_judgements(lake, config.flow, version),
     }  # fmt: skip
 
@@ -231,11 +231,11 @@ def opened(lake: Lake, config: FlywheelConfig, judge: Judge | None = None) -> It
         raise UsageError(NO_JUDGE)
     elif settings.backend == "endpoint":
         ask = Endpoint(
-            settings.url or "", settings.model or "", settings.key_env, inside="third_party" not in _needs(config),
+            settings.url or "", settings.model or "", settings.key_env, inside="third_party" not in needs(config),
             form=settings.form, max_tokens=settings.max_tokens, concurrency=settings.concurrency,
             timeout_s=settings.timeout_s, attempts=settings.attempts,
         )  # fmt: skip
-        yield LanguageJudge(_judge_version(config, None), ask, settings.criterion, _needs(config))
+        yield LanguageJudge(_judge_version(config, None), ask, settings.criterion, needs(config))
     else:
         with _own_model(lake, config) as used:
             yield used
@@ -276,7 +276,8 @@ def _judge_version(config: FlywheelConfig, variant: Variant | None) -> str:
     return judge_version(model, settings.criterion)
 
 
-def _needs(config: FlywheelConfig) -> frozenset[Purpose]:
+def needs(config: FlywheelConfig) -> frozenset[Purpose]:
+    """What people must have agreed to before the configured judge may see their rows."""
     settings = config.judging
     outside = settings.url is not None and not is_inside(settings.url, settings.in_cluster_hosts)
     return frozenset({*EVALUATION, "third_party"}) if outside else EVALUATION
