@@ -1,40 +1,48 @@
-"""Near-duplicates of a fixed set of texts: the set is indexed once, any number of other texts is looked up."""
+"""Near-duplicates of a fixed set of texts: the set is indexed once, any number of other texts is looked up.
+
+Exact, by prefix filtering (Bayardo, Ma, Srikant, "Scaling up all pairs similarity search", WWW 2007): with shingles
+ordered from rare to common, two sets of Jaccard index at least t share one of the first n - ceil(t n) + 1 shingles of
+each. What many texts share, such as the instruction they all begin with, is at the end of that order: such texts are
+never compared for its sake, which MinHash bands would do.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from flywheel.text.minhash import band_keys, jaccard_of, rows_per_band, shingles
+from flywheel.text.minhash import jaccard_of, shingles
+
+_ROUNDING = 1e-9
 
 
 class NearIndex:
-    """Texts that others are compared with. MinHash bands find candidates, the exact Jaccard index decides.
-
-    A pair at the threshold is missed with probability ``minhash.MISS``. Empty texts are near nothing.
-    """
+    """Texts that others are compared with. Empty texts are near nothing."""
 
     def __init__(self, texts: Sequence[str], threshold: float) -> None:
         """Index ``texts``; ``threshold`` in (0, 1] is the least Jaccard index of a find."""
         self._threshold = threshold
-        self._rows = rows_per_band(threshold)
         self._items = [shingles(text) for text in texts]
-        self._buckets: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        filled = [place for place, item in enumerate(self._items) if item]
-        for band, keys in enumerate(band_keys([self._items[place] for place in filled], self._rows)):
-            for place, key in zip(filled, keys.tolist(), strict=True):
-                self._buckets[band, key].append(place)
+        self._count = Counter(shingle for item in self._items for shingle in item)
+        self._postings: defaultdict[str, list[int]] = defaultdict(list)
+        for place, item in enumerate(self._items):
+            for shingle in self._rarest(item):
+                self._postings[shingle].append(place)
 
     def find(self, texts: Sequence[str]) -> list[dict[int, float]]:
         """For each text: places of the indexed texts that it is near to, with their Jaccard index."""
-        items = [shingles(text) for text in texts]
-        filled = [place for place, item in enumerate(items) if item]
-        candidates: list[set[int]] = [set() for _ in items]
-        for band, keys in enumerate(band_keys([items[place] for place in filled], self._rows)):
-            for place, key in zip(filled, keys.tolist(), strict=True):
-                candidates[place].update(self._buckets.get((band, key), ()))
-        return [self._near(item, found) for item, found in zip(items, candidates, strict=True)]
+        return [self._near(shingles(text)) for text in texts]
 
-    def _near(self, item: frozenset[str], candidates: set[int]) -> dict[int, float]:
-        similar = {place: jaccard_of(item, self._items[place]) for place in sorted(candidates)}
+    def _near(self, item: frozenset[str]) -> dict[int, float]:
+        places = {place for shingle in self._rarest(item) for place in self._postings.get(shingle, ())}
+        least, most = self._threshold * len(item) - _ROUNDING, len(item) / self._threshold + _ROUNDING
+        fitting = sorted(place for place in places if least <= len(self._items[place]) <= most)
+        similar = {place: jaccard_of(item, self._items[place]) for place in fitting}
         return {place: value for place, value in similar.items() if value >= self._threshold}
+
+    def _rarest(self, item: frozenset[str]) -> list[str]:
+        """The shingles of which one is shared by every set that is near; unknown ones come first, and match nothing."""
+        count = self._count
+        size = len(item) - math.ceil(self._threshold * len(item) - _ROUNDING) + 1
+        return sorted(item, key=lambda shingle: (count[shingle], shingle))[:size] if item else []

@@ -19,7 +19,7 @@ from flywheel.inference import engines
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.records import Decision, ShadowPair
 from flywheel.rollout import history, promotion
-from flywheel.rollout.gate import Agreement, GateInput, Outcome, SuiteEvidence, decide
+from flywheel.rollout.gate import BY_PEOPLE, Agreement, GateInput, Outcome, SuiteEvidence, decide
 from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
@@ -150,8 +150,7 @@ def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Art
         "lineage": lineage_rows(given.lineage),
     }
     waiting = [reason for reason in result.reasons if reason.outcome == Outcome.WAIT.value]
-    people = {"approval", "judge_prefers"}  # what somebody still has to do, rather than what traffic brings
-    if result.verdict == "continue" and (given.sequential or {reason.name for reason in waiting} <= people):
+    if result.verdict == "continue" and (given.sequential or {reason.name for reason in waiting} <= BY_PEOPLE):
         artifact["wait"] = f"{waiting[0].text} Then run `flywheel turn` again."
     return artifact
 

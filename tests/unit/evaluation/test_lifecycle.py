@@ -225,3 +225,11 @@ def test_withdrawn_consent_reaches_frozen_cases_that_a_person_had_retired(lake, 
     (now,) = stored_cases(lake, "triage")
     assert (now.status, now.settled) == ("retired", True)  # what the person decided holds
     assert [one.case_id for one in load_cases(lake, "triage", [name])] == [case.case_id]
+
+
+def test_only_what_was_drawn_enters_the_random_sample(make_case):
+    written = make_case(1, "golden", origin="golden")
+    with pytest.raises(UsageError, match="was not drawn at random"):
+        approved(written, reviewer="ann", edit=CaseEdit(suite="random"))
+    drawn = make_case(2, "random", origin="random")
+    assert edited(drawn, CaseEdit(suite="random", check=WRITTEN.check), reviewer="ann").suite == "random"
