@@ -44,7 +44,10 @@ def random_suite(
 def starter_suite(
     labels: Iterable[Label], inferences: Mapping[str, Inference], *, slicer: Slicer | None = None
 ) -> list[EvalCase]:
-    """The curated cases of split ``gate``."""
+    """The curated cases of split ``gate``, but for those drawn for the random sample since, which are of that alone.
+
+    Where everybody of split ``gate`` was drawn in the end, as in the demo, nothing is left here.
+    """
     return _from_labels(labels, inferences, suite="starter", drawn="curated", slicer=slicer)
 
 

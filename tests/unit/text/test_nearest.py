@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from flywheel.text.minhash import jaccard
+from flywheel.text.minhash import jaccard_of, shingles
 from flywheel.text.nearest import NearIndex
 
 
@@ -21,14 +21,11 @@ def corpus(seed):
 @pytest.mark.parametrize("threshold", [0.3, 0.8, 1.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_found_is_what_comparing_every_pair_finds(seed, threshold):
-    indexed, asked = corpus(seed), corpus(seed + 100) + corpus(seed)[::2]
+    indexed, asked = corpus(seed), corpus(seed + 100)[::3] + corpus(seed)[::3]
+    sets = [shingles(text) for text in indexed]
     wanted = [
-        {
-            place: value
-            for place, known in enumerate(indexed)
-            if known and text and (value := jaccard(text, known)) >= threshold
-        }
-        for text in asked
+        {place: value for place, known in enumerate(sets) if known and (value := jaccard_of(said, known)) >= threshold}
+        for said in map(shingles, asked)
     ]
     assert NearIndex(indexed, threshold).find(asked) == wanted
     assert any(wanted)
