@@ -162,8 +162,8 @@ class _Check:
         self.progress.start("drift", f"{model.version} on {len(wanted):,} cases")
         checks = [case.check for case in suites.load_cases(self.lake, self.config.flow, [SUITE])]
         with (
+            self.answering(self.lake, self.config) as answers,  # first: its cluster must outlive a judge's engine
             scoring(self.lake, self.config, checks) as scorers,
-            self.answering(self.lake, self.config) as answers,
             answers.model(model) as generate,
         ):
             run = evaluate(
