@@ -243,6 +243,11 @@ class EvalResult(Record):
     completion_tokens: int | None = None
 
 
+SERVED, OTHER, CORRECTION = "served", "other", "correction"
+"""Stand for versions in judgements that calibrate a judge against people: the answer shown, another, a correction."""
+STAND_INS = frozenset({SERVED, OTHER, CORRECTION})
+
+
 class Judgement(Record):
     """One judge's opinion about two answers to the same messages, asked in both orders. Produced by judging."""
 

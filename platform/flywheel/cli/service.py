@@ -70,3 +70,25 @@ def status(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOpt
     from flywheel.operate.render import status_tables
 
     status_tables(state, console())
+
+
+@commands.command(rich_help_panel=PANEL)
+def maintain(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted; change nothing.")] = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge small files of the lake and delete those nobody needs; `run --every` does it once a day."""
+    from flywheel.lake.tables import open_lake
+    from flywheel.workflow.maintain import maintain as look_after
+
+    done = look_after(open_lake(load_config(config, set_)), dry=dry_run, progress=progress_bar(as_json))
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+        return
+    for table, count in done.deleted.items():
+        merged = f"{done.merged[table]:,} files" if dry_run else f"{done.merged[table]:,} files fewer"
+        print(f"{table}: {merged}, {count:,} {'to delete' if dry_run else 'deleted'}")
+    print(f"files that were replaced within the last {done.keep_hours:,} h stay")

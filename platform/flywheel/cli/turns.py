@@ -108,6 +108,10 @@ def sweep(
 @commands.command(rich_help_panel=PANEL)
 def rollback(
     reason: Annotated[str, typer.Option(help="Why; kept in the decisions.")],
+    *,
+    accept_erased: Annotated[
+        bool, typer.Option("--accept-erased", help="Even if the model before was made of data erased since.")
+    ] = False,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -117,7 +121,8 @@ def rollback(
     from flywheel.rollout.promotion import rollback as roll_back
 
     settings = load_config(config, set_)
-    change = roll_back(open_lake(settings), settings, reason=reason, actor=os.environ.get("USER", "operator"))
+    actor = os.environ.get("USER", "operator")
+    change = roll_back(open_lake(settings), settings, reason=reason, actor=actor, accept_erased=accept_erased)
     truth = change.routing
     if as_json:
         print_json({"changed": change.changed, "notes": change.notes, **truth.model_dump(mode="json")})

@@ -44,7 +44,10 @@ def random_suite(
 def starter_suite(
     labels: Iterable[Label], inferences: Mapping[str, Inference], *, slicer: Slicer | None = None
 ) -> list[EvalCase]:
-    """The curated cases of split ``gate``."""
+    """The curated cases of split ``gate``, but for those drawn for the random sample since, which are of that alone.
+
+    Where everybody of split ``gate`` was drawn in the end, as in the demo, nothing is left here.
+    """
     return _from_labels(labels, inferences, suite="starter", drawn="curated", slicer=slicer)
 
 
@@ -118,8 +121,10 @@ def store_cases(lake: Lake, flow: str, cases: Sequence[EvalCase]) -> int:
     app = f"eval_cases/{flow}"
     for _ in range(_ATTEMPTS):
         last = lake.last_committed("eval_cases", app)
-        known = _latest(lake.records("eval_cases", EvalCase, flow=flow))
-        fresh = [case for case in (_versioned(case, known.get(case.case_id)) for case in cases) if case is not None]
+        rows = lake.records("eval_cases", EvalCase, flow=flow)
+        known, closed = _latest(rows), _retired_by_people(rows)
+        found = (_versioned(case, known.get(case.case_id), closed=case.case_id in closed) for case in cases)
+        fresh = [case for case in found if case is not None]
         if not fresh or lake.append("eval_cases", fresh, app=app, version=0 if last is None else last + 1):
             return len(fresh)
     raise BusyError(f"the cases of flow '{flow}' are being written by many others; try again in a moment")
@@ -161,12 +166,14 @@ def retired(stored: Iterable[EvalCase], current: Iterable[EvalCase], suite: str)
 def unusable(stored: Iterable[EvalCase], denied: Collection[str]) -> list[EvalCase]:
     """Stored cases made from traffic that may no longer be judged with, marked as retired.
 
+    That a person retired a case says nothing about consent: frozen suites go on serving such a case, until this.
+
     Args:
-        stored: cases of any suite, those included that a person settled.
+        stored: cases of any suite, those included that a person settled, active or retired.
         denied: ids of inferences without consent, or of which no longer holds what the case says.
     """
     gone = (case for case in stored if case.inference_id in denied)
-    return [_withdrawn(case) for case in gone if case.status != "retired"]
+    return [_withdrawn(case) for case in gone if case.status != "retired" or case.settled]
 
 
 def _from_labels(
@@ -229,12 +236,22 @@ def _latest(cases: Iterable[EvalCase]) -> dict[str, EvalCase]:
     return {case.case_id: case for case in sorted(cases, key=lambda case: case.version)}
 
 
-def _versioned(case: EvalCase, stored: EvalCase | None) -> EvalCase | None:
-    """The row to append for ``case``: None when the stored one says the same, or a person settled it."""
+def _retired_by_people(rows: Iterable[EvalCase]) -> set[str]:
+    """Cases about which a person's last word was to retire them, whatever consent did to them since."""
+    return {
+        case_id for case_id, case in _latest(row for row in rows if row.settled).items() if case.status == "retired"
+    }
+
+
+def _versioned(case: EvalCase, stored: EvalCase | None, *, closed: bool) -> EvalCase | None:
+    """The row to append for ``case``: None when the stored one says the same, or a person settled it.
+
+    What can be made again since consent came back stays retired where (``closed``) a person had retired it.
+    """
     if stored is None:
         return case
-    if stored.settled and not case.settled and case.status != "retired":
-        return None
+    if not case.settled and case.status != "retired" and (stored.settled or closed):
+        return None if stored.settled else stored.model_copy(update={"settled": True, "version": stored.version + 1})
     same = {"version": stored.version, "reviewer": stored.reviewer}
     if case.status == stored.status == "active":  # these order proposals; answers to an active case stay comparable
         same |= {"cluster": stored.cluster, "priority": stored.priority}

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from flywheel.evaluation.cases import slice_of
 from flywheel.evaluation.slices import question, served
-from flywheel.records import Feedback, Inference, Judgement
+from flywheel.records import STAND_INS, Feedback, Inference, Judgement
 from flywheel.review.splits import Failure, FailureSplit, Side, failure_split, sides
 from flywheel.text.minhash import jaccard
 
@@ -107,6 +107,8 @@ def _lost(rows: Mapping[str, Inference], judgements: Iterable[Judgement]) -> lis
         if row is None or opinion.error is not None or opinion.left_version == opinion.right_version:
             continue
         versions = {"left": opinion.left_version, "right": opinion.right_version}
+        if not STAND_INS.isdisjoint(versions.values()):  # asked to measure the judge, of answers of no certain model
+            continue
         if opinion.verdict in versions and row.model_version in versions.values():
             balance[opinion.item_id] += 1 if versions[opinion.verdict] == row.model_version else -1
     return [inference_id for inference_id, wins in balance.items() if wins < 0]

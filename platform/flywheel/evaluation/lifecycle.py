@@ -16,6 +16,8 @@ from flywheel.evaluation.mining import UNWRITTEN
 from flywheel.lake.tables import Lake
 from flywheel.records import CaseStatus, Check, EvalCase, EvalResult, Message, Record
 
+SAMPLE: Final = "random"
+"""The suite, and the origin, of cases that are a random sample of traffic."""
 NEVER_SATURATED: Final = frozenset({"random", "starter", "golden", "regression", "safety"})
 """Suites that lose their meaning without the cases every model passes: samples, and guards."""
 
@@ -80,12 +82,18 @@ def edited(case: EvalCase, edit: CaseEdit, *, reviewer: str) -> EvalCase:
     """The case with these changes; its status stays.
 
     Raises:
-        UsageError: the check could mark nothing, or the suite has the name of a frozen one.
+        UsageError: the check could mark nothing, or the suite has the name of a frozen one, or is the random sample
+            and the case was not drawn.
     """
     if edit.check is not None:
         validate(edit.check)
     if edit.suite is not None and is_frozen(edit.suite):
         raise UsageError(f"'{edit.suite}' is a frozen suite, which never changes; name one without @")
+    if edit.suite == SAMPLE and case.origin != SAMPLE:
+        raise UsageError(
+            f"{case.case_id} was not drawn at random, so it cannot enter '{SAMPLE}', whose accuracy stands for that of "
+            "all traffic; give it another suite, such as golden. New random cases come from `flywheel label`."
+        )
     given = {name: getattr(edit, name) for name in edit.model_fields_set}
     # Only the slice can be taken away; nothing else of a case may be empty.
     return _settled(

@@ -48,6 +48,23 @@ def regression_suite(
     return sorted(copies, key=lambda case: _place(case, there, seed))[: policy.max_cases]
 
 
+def unmade(
+    cases: Iterable[EvalCase], results: Iterable[EvalResult], lived: Collection[str], *, policy: RegressionConfig
+) -> str | None:
+    """Why the suite has no case yet; None where it has some, or had some and lost them.
+
+    A flow whose second model is not live yet has nothing to forget: there an empty suite is no missing measurement.
+    A suite that ever had a case, or was ever answered, is empty because something took its cases.
+    """
+    if any(case.suite == SUITE for case in cases) or any(row.suite == SUITE for row in results):
+        return None
+    if len(lived) < policy.models:
+        return (
+            f"{len(lived)} model(s) of this flow were live so far, and its cases are those that {policy.models} passed"
+        )
+    return f"no case was passed by {policy.models} models that were live"
+
+
 def _copy(case: EvalCase) -> EvalCase:
     return case.model_copy(
         update={

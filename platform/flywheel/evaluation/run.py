@@ -14,7 +14,8 @@ from flywheel.errors import BusyError, EngineError, UsageError
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.checks import CheckResult, Item, Scorers, mark_all, validate, versions
 from flywheel.evaluation.sampling import Sampling
-from flywheel.evaluation.summary import SuiteScore, length_of, summarise
+from flywheel.evaluation.slices import length_of
+from flywheel.evaluation.summary import SuiteScore, summarise
 from flywheel.inference.generate import REFUSED, Completion
 from flywheel.inference.generate import generate as generate_with_engine
 from flywheel.lake.manifests import content_id

@@ -22,9 +22,14 @@ def served(row: Inference) -> str | None:
     return row.choices[row.choice_served] if 0 <= row.choice_served < len(row.choices) else None
 
 
+def length_of(messages: Sequence[Message]) -> str:
+    """Length of the question: short, medium or long."""
+    size = len(question(messages))
+    return next((name for limit, name in LENGTHS if size < limit), "long")
+
+
 def slices_of(row: Inference) -> dict[str, str]:
     """Language (where it can be told), length and tenant of a captured request."""
     asked = question(row.messages)
-    length = next((name for limit, name in LENGTHS if len(asked) < limit), "long")
     language = language_of(asked)
-    return {**({"language": language} if language else {}), "length": length, "tenant": row.tenant}
+    return {**({"language": language} if language else {}), "length": length_of(row.messages), "tenant": row.tenant}

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from flywheel.config import EvaluationConfig, FlywheelConfig
-from flywheel.records import EvalResult, Message
+from flywheel.records import EvalResult
 from flywheel.statistics.bootstrap import Estimate, mean_interval
 
 FEW: Final = 30
@@ -19,8 +19,6 @@ FEW: Final = 30
 
 INTENT: Final = "intent"
 """The group that ``EvalCase.slice`` is a value of; further groups come from ``EvalCase.slices``."""
-
-_LENGTHS: Final = ((100, "short"), (500, "medium"))
 
 
 @dataclass(frozen=True)
@@ -91,12 +89,6 @@ def summarise(results: Sequence[EvalResult], config: FlywheelConfig, seed: int) 
     for result in results:
         by_suite[result.suite].append(result)
     return {name: _suite(name, by_suite[name], config.evaluation, seed) for name in sorted(by_suite)}
-
-
-def length_of(messages: Sequence[Message]) -> str:
-    """The slice of a case by the length of what the user wrote: short, medium (100 characters on), long (500 on)."""
-    size = sum(len(message.content) for message in messages if message.role == "user")
-    return next((name for limit, name in _LENGTHS if size < limit), "long")
 
 
 def _suite(name: str, items: Sequence[EvalResult], policy: EvaluationConfig, seed: int) -> SuiteScore:

@@ -6,7 +6,7 @@ judge prefers a place and not an answer, and abstains (Zheng et al. 2023, "Judgi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -243,23 +243,32 @@ class ByMarks:
         return Opinion(side, side)
 
 
-def as_check(judge: Judge) -> Callable[[Sequence[Message], str, str | None], float]:
-    """``(messages, answer, criterion) -> score in [0, 1]``, for checks of kind ``judge``. A reply that is none: 0.
+def as_check(judge: Judge) -> Callable[[Sequence[Answer]], list[float]]:
+    """Answers -> their scores in [0, 1], for checks of kind ``judge``. A reply that is none: 0.
 
     Raises:
         UsageError: the judge stands outside the cluster, and a check does not know what people agreed to.
         EngineError: (the check itself) the judge could not be asked.
     """
-    if "third_party" in judge.needs:
+    refuse_outside(judge.needs)
+
+    def check(answers: Sequence[Answer]) -> list[float]:
+        return [_usable(mark) for mark in judge.score(answers)]
+
+    return check
+
+
+def refuse_outside(needs: Collection[Purpose]) -> None:
+    """Refuse a judge outside the cluster as a check.
+
+    Raises:
+        UsageError: it stands outside.
+    """
+    if "third_party" in needs:
         raise UsageError(
             "a judge outside the cluster cannot be a check, because a check does not know who agreed to third parties; "
             "use `flywheel judge run`, or a judge of your own"
         )
-
-    def check(messages: Sequence[Message], answer: str, criterion: str | None = None) -> float:
-        return _usable(judge.score([Answer(messages, answer, criterion)])[0])
-
-    return check
 
 
 def _usable(mark: Score) -> float:

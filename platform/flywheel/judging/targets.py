@@ -1,22 +1,20 @@
 """What people said, as questions for a judge: pairs from corrections and comparisons, marks from accept and reject.
 
-Pure. Only labels of split ``tune`` may calibrate a judge; the caller reads them.
+Pure. Only labels of split ``tune`` may calibrate a judge, and only those that count where several people spoke
+(``review.settle.counting``); the caller reads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from flywheel.judging.judge import Answer, Pair
-from flywheel.records import Inference, Label, Purpose
+from flywheel.records import CORRECTION, OTHER, SERVED, Inference, Label, Purpose
 from flywheel.text.hashing import stable_hash
 
 Preferred = Literal["left", "right", "tie"]
-SERVED: Final = "served"
-OTHER: Final = "other"
-CORRECTION: Final = "correction"
 
 
 @dataclass(frozen=True)
@@ -80,20 +78,11 @@ def human_marks(
     return found
 
 
-def deciding(labels: Iterable[Label]) -> list[Label]:
-    """One label an answer and a kind of question: the adjudication if there is one, else everybody's own word."""
-    by_item: dict[str, list[Label]] = {}
-    for label in labels:
-        by_item.setdefault(label.inference_id, []).append(label)
-    chosen = ([label for label in group if label.adjudicates] or group for group in by_item.values())
-    return [label for group in chosen for label in group]
-
-
 def _labelled(
     labels: Iterable[Label], inferences: Mapping[str, Inference], purposes: Mapping[str, Collection[Purpose]]
 ) -> Sequence[tuple[Label, Inference, Pair]]:
     found = []
-    for label in deciding(labels):
+    for label in labels:
         row = inferences.get(label.inference_id)
         if row is None or not 0 <= row.choice_served < len(row.choices):
             continue

@@ -166,12 +166,17 @@ class Lake:
         address = TableAddress(self.table_uri(table), self.storage_options)
         return delete_rows(address, self.store, _prefix(table), where)
 
-    def vacuum(self, table: str, *, older_than: timedelta = timedelta(days=7)) -> list[str]:
-        """Delete files that no version younger than ``older_than`` needs; returns their paths.
+    def file_count(self, table: str) -> int:
+        """How many files the newest version consists of."""
+        snapshot = self._open(table)
+        return 0 if snapshot is None else len(snapshot.file_uris())
+
+    def vacuum(self, table: str, *, older_than: timedelta = timedelta(days=7), dry: bool = False) -> list[str]:
+        """Delete files that no version younger than ``older_than`` needs; returns their paths. ``dry``: only look.
 
         Parts whose commit never came are among them; keep ``older_than`` above the longest write.
         """
-        return self._vacuum(table, older_than, unknown=True)
+        return self._vacuum(table, older_than, unknown=True, dry=dry)
 
     def scrub(self, table: str) -> list[str]:
         """Delete every file that the newest version does not need, so that deleted rows are nowhere; returns paths.
@@ -210,7 +215,7 @@ class Lake:
         with explained(self.table_uri(table)):
             return conform(dataset.to_table(columns=_present(dataset, wanted)), wanted)
 
-    def _vacuum(self, table: str, older_than: timedelta, *, unknown: bool) -> list[str]:
+    def _vacuum(self, table: str, older_than: timedelta, *, unknown: bool, dry: bool = False) -> list[str]:
         """``unknown``: also files that the log does not name."""
         hours = int(older_than.total_seconds() // 3600)
         for attempt in attempts(self.table_uri(table)):
@@ -219,7 +224,7 @@ class Lake:
                 if snapshot is None:
                     break
                 return snapshot.vacuum(
-                    retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=unknown
+                    retention_hours=hours, dry_run=dry, enforce_retention_duration=False, full=unknown
                 )
         return []
 

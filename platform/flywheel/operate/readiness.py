@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 
 from flywheel.capture.consent import consented_ids
 from flywheel.config import FlywheelConfig
+from flywheel.evaluation.frozen import is_frozen
 from flywheel.lake.tables import Lake
 from flywheel.records import Consent, utcnow
 from flywheel.review.labels import latest_per_inference, read_labels
 from flywheel.rollout import routing
-from flywheel.workflow.casework import MADE
+from flywheel.workflow.casework import MADE, frozen_count, unmade_guards
 from flywheel.workflow.judged import explicit
 
 RATED_GOAL, RATED_IDEAL = 500, 1_000
@@ -35,7 +36,8 @@ class Counts:
         starter: labels of the curated set.
         random: labels of the random sample that judge candidates (split ``gate``).
         reviewers: people who labelled.
-        cases: active evaluation cases of each suite.
+        cases: active evaluation cases of each suite; of a frozen one those that it still serves.
+        unmade: guard suites that cannot have a case yet, and why.
     """
 
     live: bool = False
@@ -46,6 +48,7 @@ class Counts:
     random: int = 0
     reviewers: int = 0
     cases: Mapping[str, int] = field(default_factory=dict)
+    unmade: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ def checklist(counts: Counts, config: FlywheelConfig) -> list[Item]:
         *(
             item(f"cases of suite {suite}", counts.cases.get(suite, 0), gate.guard(suite).min_cases, _cases(suite))
             for suite in config.guard_suites()
+            if suite not in counts.unmade
         ),
+        *(Item(f"cases of suite {suite}", 0, 0, True, f"nothing yet: {why}") for suite, why in counts.unmade.items()),
     ]
 
 
@@ -112,7 +117,11 @@ def count(lake: Lake, config: FlywheelConfig) -> Counts:
         starter=len({label.inference_id for label in labels if label.origin == "curated"}),
         random=len(judging & {row.inference_id for row in labels if row.origin == "random" and row.split == "gate"}),
         reviewers=len({label.annotator for label in labels}),
-        cases=_active_cases(lake.read("eval_cases", flow=flow, columns=["case_id", "version", "suite", "status"])),
+        cases={
+            **_active_cases(lake.read("eval_cases", flow=flow, columns=["case_id", "version", "suite", "status"])),
+            **{suite: frozen_count(lake, flow, suite) for suite in filter(is_frozen, config.guard_suites())},
+        },
+        unmade=unmade_guards(lake, config),
     )
 
 
@@ -124,6 +133,8 @@ def _active_cases(table: pa.Table) -> dict[str, int]:
 
 
 def _cases(suite: str) -> str:
+    if is_frozen(suite):
+        return f"flywheel cases freeze {suite.partition('@')[0]}, and name what it prints in evaluation.guard_suites"
     if suite in MADE:
         return f"flywheel cases add {suite}"
     return f'flywheel cases import FILE.jsonl, each line with "suite": "{suite}"'

@@ -76,7 +76,8 @@ def informative_queue(
         covered[group] += identity in labelled
         if identity not in settled:
             known = Known(tuple(votes[identity]), rewards.get(identity))
-            waiting.append(_Waiting(0.0, place("informative", seed, item), item, group, known))
+            order = -factors(known, 0).score
+            waiting.append(_Waiting(order, place("informative", seed, item), item, group, known))
     return _greedy(waiting, covered)
 
 
@@ -91,9 +92,10 @@ def factors(known: Known, covered: int) -> Factors:
 
 
 class _Waiting(NamedTuple):
-    """An entry of the heap: smallest first, so scores are negative."""
+    """An answer in its slice: smallest first, so scores are negative."""
 
     order: float
+    """Minus disagreement times uncertainty: coverage is the same for the whole slice."""
     tie: tuple[float, str]
     item: QueueItem
     group: str
@@ -101,21 +103,34 @@ class _Waiting(NamedTuple):
 
 
 def _greedy(waiting: list[_Waiting], covered: Counter[str]) -> list[QueueItem]:
-    """Take the best, count it to its slice, go on. A score only falls, so an entry that still leads is the best."""
-    heap = [one._replace(order=-factors(one.known, covered[one.group]).score) for one in waiting]
+    """Take the best, count it to its slice, go on.
+
+    Coverage lowers the scores of a whole slice alike, so the order within a slice never changes: only the first of
+    each slice competes, and taking one moves that slice alone.
+    """
+    slices: dict[str, list[_Waiting]] = defaultdict(list)
+    for one in waiting:
+        slices[one.group].append(one)
+    for group in slices.values():
+        group.sort(key=lambda one: (one.order, one.tie), reverse=True)  # the best one last
+    heap = [_first(group, covered) for group in slices.values()]
     heapq.heapify(heap)
     chosen: list[QueueItem] = []
     while heap:
-        first = heapq.heappop(heap)
-        now = factors(first.known, covered[first.group])
-        fresh = first._replace(order=-now.score)
-        if heap and heap[0] < fresh:
-            heapq.heappush(heap, fresh)
-            continue
-        why = _why(now, first.known, first.group, covered[first.group])
+        group = heapq.heappop(heap)[-1]
+        first, count = slices[group].pop(), covered[group]
+        why = _why(factors(first.known, count), first.known, group, count)
         chosen.append(first.item._replace(origin="curated", why=why))
-        covered[first.group] += 1
+        covered[group] += 1
+        if slices[group]:
+            heapq.heappush(heap, _first(slices[group], covered))
     return chosen
+
+
+def _first(group: Sequence[_Waiting], covered: Counter[str]) -> tuple[float, tuple[float, str], str]:
+    """Where the best answer of a slice stands among the best of all."""
+    best = group[-1]
+    return -factors(best.known, covered[best.group]).score, best.tie, best.group
 
 
 def _votes(labels: Sequence[Label], feedback: Iterable[Feedback]) -> Mapping[str, list[bool]]:

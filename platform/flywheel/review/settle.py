@@ -84,6 +84,11 @@ def opinions(labels: Iterable[Label]) -> dict[Matter, Opinions]:
     }
 
 
+def counting(labels: Iterable[Label]) -> list[Label]:
+    """The one label that counts of each matter, none of what is disputed still; in the order of the matters."""
+    return [one.counts for one in opinions(labels).values() if one.counts is not None]
+
+
 def open_disputes(labels: Iterable[Label], question: Question = "judge") -> set[str]:
     """Inference ids of answers about which a question waits for an adjudicator."""
     return {matter.inference_id for matter, one in opinions(labels).items() if matter.question == question and one.open}

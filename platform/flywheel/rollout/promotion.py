@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EnvironmentProblem, UsageError
+from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, Reason, Verdict, utcnow
@@ -99,7 +100,13 @@ def promote(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, ac
 
 
 def rollback(
-    lake: Lake, config: FlywheelConfig, *, bad: str | None = None, reason: str = "rollback", actor: str = "flywheel"
+    lake: Lake,
+    config: FlywheelConfig,
+    *,
+    bad: str | None = None,
+    reason: str = "rollback",
+    actor: str = "flywheel",
+    accept_erased: bool = False,
 ) -> Change:
     """Make the last good model live again.
 
@@ -111,9 +118,10 @@ def rollback(
         bad: only leave this model; when another one is live already there is nothing to do.
         reason: what people read later.
         actor: who did it.
+        accept_erased: go back even to a model that was made of data erased since.
 
     Raises:
-        UsageError: no other model was live before.
+        UsageError: no other model was live before, or it was made of data erased since.
         BusyError: the routing kept being changed by others.
     """
 
@@ -121,6 +129,8 @@ def rollback(
         state = _needed(now, config.flow)
         if (bad is not None and state.live.version != bad) or _came_by_rollback(lake, state):
             return None
+        if state.previous is not None and not accept_erased:
+            _refuse_erased(lake, state.previous.version)
         identity = _id("rollback", config.flow, state.n, state.live.version)
         return truth.rolled_back(state, actor=actor, reason=reason, decision_id=identity)
 
@@ -245,6 +255,14 @@ def _shadow_that_changed(before: Routing | None, state: Routing) -> str | None:
     new = {other.version: other for other in state.shadows}
     changed = [version for version in {**old, **new} if old.get(version) != new.get(version)]
     return changed[0] if changed else None
+
+
+def _refuse_erased(lake: Lake, version: str) -> None:
+    if erased := tainted_lineage(lake, "model", version):
+        raise UsageError(
+            f"{version}, the model before, was made of data of people erased since ({', '.join(erased[:3])}). "
+            "Run a turn for a model without it, or roll back all the same with --accept-erased."
+        )
 
 
 def _came_by_rollback(lake: Lake, state: Routing) -> bool:

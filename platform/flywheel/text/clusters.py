@@ -93,14 +93,18 @@ def _groups(vectors: Any) -> list[int]:
 
 
 def _names(texts: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
-    """The words most members of a group use and few other texts; a name that is taken gets a number."""
+    """The words most members of a group use and few other texts; a name that is taken gets a number.
+
+    In a group of several a word that only one of them uses is no name for the others, and may be all too personal.
+    """
     words = [set(_WORD.findall(text)) for text in texts]
     everywhere = Counter(word for used in words for word in used)
     taken: Counter[str] = Counter()
     names: list[str] = []
     for group in groups:
         here = Counter(word for place in group for word in words[place])
-        weight = {word: count * np.log(1 + len(texts) / everywhere[word]) for word, count in here.items()}
+        shared = {word: count for word, count in here.items() if count > 1 or len(group) == 1}
+        weight = {word: count * np.log(1 + len(texts) / everywhere[word]) for word, count in shared.items()}
         best = sorted(weight, key=lambda word: (-weight[word], word))[:_NAME_WORDS]
         name = " ".join(best) or "other"
         taken[name] += 1

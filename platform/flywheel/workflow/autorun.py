@@ -14,6 +14,7 @@ from flywheel.workflow.cadence import Due, Why, due
 from flywheel.workflow.drift_check import check_drift
 from flywheel.workflow.facts import gather
 from flywheel.workflow.lease import only_one, running
+from flywheel.workflow.maintain import maintain_daily
 from flywheel.workflow.turn import run_turn_under
 
 
@@ -34,13 +35,14 @@ def check(config: FlywheelConfig) -> Due:
 def run_if_due(config: FlywheelConfig, *, progress: Progress | None = None) -> Outcome:
     """Run one turn if one is due. Of several callers at once, on whatever machines, one runs it.
 
-    The live model is tested for drift first, if there is a new window of fresh labelled cases.
+    Once a day the lake is looked after first: what runs on a schedule already is the place for it. The live model is
+    tested for drift next, if there is a new window of fresh labelled cases.
     The cadence is asked again under the lease: the turn that made this one due may just have ended elsewhere.
 
     Raises:
         UsageError: an unfinished turn belongs to another configuration.
     """
-    untested = _test_drift(config, progress)
+    untested = (*_maintain(config, progress), *_test_drift(config, progress))
     verdict = check(config)
     if not verdict.due:
         return Outcome(Due(False, verdict.reasons, (*verdict.waiting, *untested)))
@@ -50,6 +52,15 @@ def run_if_due(config: FlywheelConfig, *, progress: Progress | None = None) -> O
             return Outcome(verdict, run_turn_under(lease, config, progress=progress) if verdict.due else None)
     except LeaseHeldError as error:
         return Outcome(Due(False, verdict.reasons, (Why("running", str(error)), *verdict.waiting)))
+
+
+def _maintain(config: FlywheelConfig, progress: Progress | None) -> tuple[Why, ...]:
+    """Why the lake was not looked after; that must not keep a turn from running either."""
+    try:
+        maintain_daily(open_lake(config), progress=progress)
+    except FlywheelError as error:
+        return (Why("maintenance", str(error)),)
+    return ()
 
 
 def _test_drift(config: FlywheelConfig, progress: Progress | None) -> tuple[Why, ...]:

@@ -4,7 +4,8 @@ Five reasons make a turn due: enough new good examples, a drop in quality, failu
 answers fresh labelled cases worse than those it was promoted on (``drift.py``), the calendar.
 Each rests on what the last finished turn had not seen, so that one observation never causes two turns. Whatever
 they say, nothing is due while a turn runs, right after one, or before a turn could train on anything. A turn that
-was begun and not finished is due at once: its finished steps do not run again.
+was begun and not finished is due at once: its finished steps do not run again. One that waits for a person's word
+alone is due when that was given.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class CadenceFacts:
         live: the live model's version.
         running: who runs a turn now, and since when.
         unfinished: the id of a turn that was begun and not finished.
+        waits: what that turn waits for that only a person can give; running it again would find the same.
         turn_ended: end of the last finished turn.
         turn_saw: when that turn looked at the tables; what the lake learnt later is new.
         fruitless: finished turns in a row, up to the last one, that promoted nothing.
@@ -58,6 +60,7 @@ class CadenceFacts:
     live: str | None = None
     running: str | None = None
     unfinished: str | None = None
+    waits: str | None = None
     turn_ended: datetime | None = None
     turn_saw: datetime | None = None
     fruitless: int = 0
@@ -124,7 +127,7 @@ def _blocks(facts: CadenceFacts, policy: CadenceConfig, now: datetime) -> list[W
     if facts.running:
         return [Why("running", f"a turn is run by {facts.running}")]
     if facts.unfinished:
-        return []
+        return [Why("waits for a person", f"{facts.unfinished}: {facts.waits}")] if facts.waits else []
     blocks = []
     if facts.turn_ended is not None:
         until = facts.turn_ended + pause(policy, facts.fruitless)

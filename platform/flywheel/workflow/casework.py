@@ -9,11 +9,11 @@ from typing import Any, Final
 import flywheel
 from flywheel.capture.consent import consented_ids
 from flywheel.config import FlywheelConfig, config_hash
-from flywheel.errors import UsageError
+from flywheel.errors import NotFoundInLakeError, UsageError
 from flywheel.evaluation import cases as suites
 from flywheel.evaluation import lifecycle, mining, regression, safety
 from flywheel.evaluation.failing import signs_of_failure, split_failures
-from flywheel.evaluation.frozen import freeze, frozen_suites
+from flywheel.evaluation.frozen import freeze, frozen_suites, is_frozen
 from flywheel.evaluation.slices import question, served
 from flywheel.lake.tables import Lake
 from flywheel.records import Consent, EvalCase, EvalResult, Feedback, Inference, Judgement, utcnow
@@ -22,6 +22,7 @@ from flywheel.review.labels import read_labels
 from flywheel.rollout import routing
 from flywheel.telemetry import Progress, Silent
 from flywheel.text.hashing import unit_interval
+from flywheel.workflow.lease import EVALUATING, only_one
 from flywheel.workflow.sides import decided_sides
 
 MADE: Final = (safety.SUITE, regression.SUITE)
@@ -44,8 +45,15 @@ def mine_cases(lake: Lake, config: FlywheelConfig, *, progress: Progress | None 
     """Turn failures on the evaluation side, of people who consented, into cases; most wait for a person.
 
     Mining decides sides just as a turn does, and what it decided holds for the turns after it.
+
+    Raises:
+        LeaseHeldError: something of this flow is being evaluated, or a person erased.
     """
-    progress = progress or Silent()
+    with only_one(config, EVALUATING):
+        return _mine(lake, config, progress or Silent())
+
+
+def _mine(lake: Lake, config: FlywheelConfig, progress: Progress) -> MiningReport:
     progress.start("mine", "reading")
     flow = config.flow
     rows = [row for row in lake.records("inferences", Inference, flow=flow) if row.traffic_kind != "shadow"]
@@ -97,6 +105,19 @@ def current_regression(lake: Lake, config: FlywheelConfig) -> list[EvalCase]:
     active = [case for case in stored if case.status == "active"]
     suites.store_cases(lake, config.flow, [*made, *suites.retired(active, made, regression.SUITE)])
     return made
+
+
+def unmade_guards(lake: Lake, config: FlywheelConfig) -> dict[str, str]:
+    """Guard suites that cannot have a case yet, and why: ``regression`` before its flow has a history."""
+    if regression.SUITE not in config.guard_suites():
+        return {}
+    why = regression.unmade(
+        suites.stored_cases(lake, config.flow),
+        lake.records("eval_results", EvalResult, flow=config.flow),
+        _lived(lake, config.flow),
+        policy=config.evaluation.regression,
+    )
+    return {} if why is None else {regression.SUITE: why}
 
 
 def add_suite(lake: Lake, config: FlywheelConfig, name: str) -> int:
@@ -153,6 +174,7 @@ def list_suites(lake: Lake, config: FlywheelConfig) -> list[dict[str, Any]]:
         evaluation.primary_suite: "primary",
     }
     frozen = frozen_suites(lake, config.flow)
+    serving = {name: frozen_count(lake, config.flow, name) for name in uses if is_frozen(name)}
     names = sorted({case.suite for case in stored} | {name.partition("@")[0] for name in frozen} | uses.keys())
     return [
         {
@@ -162,10 +184,19 @@ def list_suites(lake: Lake, config: FlywheelConfig) -> list[dict[str, Any]]:
                 status: sum(case.suite == name and case.status == status for case in stored)
                 for status in ("active", "proposed", "retired")
             },
+            **({"active": serving[name]} if name in serving else {}),
             "frozen": {full: count for full, count in frozen.items() if full.startswith(f"{name}@")},
         }
         for name in names
     ]
+
+
+def frozen_count(lake: Lake, flow: str, name: str) -> int:
+    """How many cases a frozen suite still serves; 0 where there is no such suite."""
+    try:
+        return len(suites.load_cases(lake, flow, [name]))
+    except NotFoundInLakeError:
+        return 0
 
 
 def show_case(lake: Lake, config: FlywheelConfig, text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 
@@ -12,13 +13,16 @@ from flywheel.config import FlywheelConfig
 from flywheel.errors import ContaminationError, NotFoundInLakeError, UsageError
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.contamination import Finding, Row, Suites
-from flywheel.lake.manifests import Manifest, list_manifests, read_manifest
+from flywheel.lake.manifests import Manifest, content_id, list_manifests, read_manifest
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.quality.curate import read_examples
 from flywheel.records import EvalCase, Example, Record
 from flywheel.telemetry import Progress, Silent
 from flywheel.text.overlap import OverlapKind, conversation_texts
 from flywheel.workflow.comparison_files import cases_of_file, rows_of_file
+
+_FOUND: Final[dict[str, list[Finding]]] = {}
+_KEPT: Final = 4
 
 
 class Pair(Record):
@@ -46,9 +50,21 @@ class ContaminationReport(Record):
 
 
 def overlapping(examples: Iterable[Example], cases: Iterable[EvalCase]) -> list[Finding]:
-    """Every pair of an example and a case that ask the same."""
-    rows = (Row(example.example_id, conversation_texts(example.messages)) for example in examples)
-    return list(Suites(cases, answers=False).find(rows))
+    """Every pair of an example and a case that ask the same.
+
+    A turn asks this before training, before the shadow and at the gate, mostly of the same rows and cases: what was
+    found of the last few is kept, by a hash of their whole content. Findings hold ids and no texts.
+    """
+    rows = [Row(example.example_id, conversation_texts(example.messages)) for example in examples]
+    compared = list(cases)
+    asked = [(case.suite, case.case_id, conversation_texts(case.messages)) for case in compared]
+    key = content_id("overlap", [tuple(row) for row in rows], asked)
+    found = _FOUND.get(key)
+    if found is None:
+        found = _FOUND[key] = list(Suites(compared, answers=False).find(rows))
+        for old in list(_FOUND)[:-_KEPT]:
+            _FOUND.pop(old, None)
+    return list(found)
 
 
 def refuse_contaminated(lake: Lake, config: FlywheelConfig, dataset_id: str, examples: Iterable[Example]) -> None:

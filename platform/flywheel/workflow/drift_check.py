@@ -24,8 +24,7 @@ from flywheel.statistics.proportions import Count
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.answering import Answering, find_model
 from flywheel.workflow.drift import DriftTest, Fresh, one_each, window_test, windows
-from flywheel.workflow.evaluate import LEASE
-from flywheel.workflow.lease import only_one
+from flywheel.workflow.lease import EVALUATING, only_one
 from flywheel.workflow.scorers import scoring
 
 SUITE = "random"
@@ -67,7 +66,7 @@ def check_drift(
     check = _Check(lake, config, truth, routing.live_since(lake.store, truth), labels, progress or Silent(), answering)
     made = list[DriftTest]()
     if check.worth_a_look():
-        with only_one(config, LEASE):
+        with only_one(config, EVALUATING):
             made = check.test_new()
     return check.report(made)
 
@@ -163,8 +162,8 @@ class _Check:
         self.progress.start("drift", f"{model.version} on {len(wanted):,} cases")
         checks = [case.check for case in suites.load_cases(self.lake, self.config.flow, [SUITE])]
         with (
+            self.answering(self.lake, self.config) as answers,  # first: its cluster must outlive a judge's engine
             scoring(self.lake, self.config, checks) as scorers,
-            self.answering(self.lake, self.config) as answers,
             answers.model(model) as generate,
         ):
             run = evaluate(

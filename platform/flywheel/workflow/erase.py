@@ -37,7 +37,7 @@ from flywheel.records import Record, utcnow
 from flywheel.rollout import routing
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow import erase_turns as turns
-from flywheel.workflow.lease import only_one
+from flywheel.workflow.lease import EVALUATING, only_one
 from flywheel.workflow.trace import Trace, trace
 
 SETTLE_S: Final = 60.0
@@ -174,7 +174,7 @@ def _alone(config: FlywheelConfig) -> Iterator[None]:
         try:
             held.enter_context(FileLock(home / "run" / "forget.lock", timeout=QUEUE_S))
             for flow in sorted(flows):
-                for work in ("turn", "evaluation"):  # both hold rows in memory, and store what they made of them
+                for work in ("turn", EVALUATING):  # both hold rows in memory, and store what they made of them
                     held.enter_context(only_one(config.model_copy(update={"flow": flow}), work))
             held.enter_context(import_lock(config, exclusive=True))
         except Timeout as error:

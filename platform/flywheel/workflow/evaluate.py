@@ -26,12 +26,9 @@ from flywheel.records import EvalCase, EvalResult
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.answering import Answering, Model, find_model
 from flywheel.workflow.grid import Cell, Evaluation, Row, samplings, unique
-from flywheel.workflow.lease import only_one
+from flywheel.workflow.lease import EVALUATING, only_one
 from flywheel.workflow.outside import may_leave
 from flywheel.workflow.scorers import scoring
-
-LEASE = "evaluation"
-"""One sweep of a flow at a time: two at once would ask the same model the same cases."""
 
 KIND = "evaluation"
 
@@ -64,7 +61,7 @@ def evaluate_grid(
     rows = [Row(name, _version(name, model), one) for name, model in found.items() for one in samplings(grid, config)]
     make = answering or (lambda lake, config: Answering(lake, config, grid.endpoint))
     checks = [case.check for suite in cases.values() for case in suite]
-    with only_one(config, LEASE) as lease, make(lake, config) as answers, scoring(lake, config, checks) as scorers:
+    with only_one(config, EVALUATING) as lease, make(lake, config) as answers, scoring(lake, config, checks) as scorers:
         work = _Work(lake, config, cases, rows, lease, answers, scorers, progress or Silent())
         done = [one for name, model in found.items() for one in work.model(name, model)]
     return Evaluation(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+import pyarrow.compute as pc
 
 from flywheel.config import FlywheelConfig
 from flywheel.lake.tables import Lake
 from flywheel.records import utcnow
-from flywheel.rollout import routing
+from flywheel.rollout import history, routing
+from flywheel.rollout.gate import BY_PEOPLE
 from flywheel.text.novelty import Said, new_topics
 from flywheel.workflow.cadence import CadenceFacts, Cluster, Rating
 from flywheel.workflow.drift_check import drift_tests
@@ -30,6 +33,7 @@ def gather(lake: Lake, config: FlywheelConfig, *, running: str | None, now: date
         live=truth.live.version if truth else None,
         running=running,
         unfinished=unfinished,
+        waits=_waits(lake, config.flow, unfinished) if unfinished else None,
         turn_saw=saw,
         turn_ended=ended,
         fruitless=fruitless,
@@ -40,6 +44,29 @@ def gather(lake: Lake, config: FlywheelConfig, *, running: str | None, now: date
         clusters=_clusters(lake, config, judged, saw, now) if saw else (),
         drift=tuple(drift_tests(lake.store, truth)) if truth else (),
     )
+
+
+def _waits(lake: Lake, flow: str, turn_id: str) -> str | None:
+    """What a turn's last verdict still wants of people, where it wants nothing else and nobody has given it since."""
+    rows = [row for row in history.decisions(lake, flow) if row.turn_id == turn_id]
+    verdicts = [row for row in rows if row.action == "gate"]
+    if not verdicts or verdicts[-1].verdict != "continue":
+        return None
+    last = verdicts[-1]
+    open_ = {reason.name: reason.text for reason in last.reasons if reason.outcome == "wait"}
+    if not open_.keys() <= BY_PEOPLE:
+        return None
+    if "approval" in open_ and history.approval(rows, candidate=last.candidate or "", evidence=last.evidence):
+        del open_["approval"]
+    if "judge_prefers" in open_ and _newest(lake, flow) > last.ts:
+        del open_["judge_prefers"]
+    return " ".join(open_.values()) or None
+
+
+def _newest(lake: Lake, flow: str) -> datetime:
+    """When a judge was last asked; the beginning of time where none was."""
+    said = pc.max(lake.read("judgements", flow=flow, columns=["ts"])["ts"]).as_py()
+    return said or datetime.min.replace(tzinfo=UTC)
 
 
 def _last_turns(newest_first: Sequence[TurnHandle]) -> tuple[datetime | None, datetime | None, int]:

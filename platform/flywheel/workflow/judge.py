@@ -19,12 +19,13 @@ from flywheel.inference import engines
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.records import Decision, ShadowPair
 from flywheel.rollout import history, promotion
-from flywheel.rollout.gate import Agreement, GateInput, Outcome, SuiteEvidence, decide
+from flywheel.rollout.gate import BY_PEOPLE, Agreement, GateInput, Outcome, SuiteEvidence, decide
 from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
 from flywheel.workflow import judges, learn
 from flywheel.workflow.audit import audit_agreement
+from flywheel.workflow.casework import unmade_guards
 from flywheel.workflow.cluster import read_up
 from flywheel.workflow.contamination import contamination_at_gate
 from flywheel.workflow.context import Context
@@ -66,7 +67,7 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
 
     # The live engine answers while the candidate's starts; then both share the machine.
     with (
-        scoring(lake, config, [case.check for case in cases]) as scorers,
+        scoring(lake, config, [case.check for case in cases], at_once=True) as scorers,
         serving(lake, config, live, candidate, wait=False),
         ThreadPoolExecutor(max_workers=2) as pool,
     ):
@@ -149,8 +150,7 @@ def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Art
         "lineage": lineage_rows(given.lineage),
     }
     waiting = [reason for reason in result.reasons if reason.outcome == Outcome.WAIT.value]
-    people = {"approval", "judge_prefers"}  # what somebody still has to do, rather than what traffic brings
-    if result.verdict == "continue" and (given.sequential or {reason.name for reason in waiting} <= people):
+    if result.verdict == "continue" and (given.sequential or {reason.name for reason in waiting} <= BY_PEOPLE):
         artifact["wait"] = f"{waiting[0].text} Then run `flywheel turn` again."
     return artifact
 
@@ -205,6 +205,7 @@ def _gate_input(context: Context, done: dict[str, Artifact], *, shadow: ShadowSu
         primary=_evidence(done, evaluation.primary_suite),
         guards={name: _evidence(done, name) for name in config.guard_suites()},
         required_guards=config.guard_suites(),
+        unmade_guards=unmade_guards(lake, config),
         sequential=evaluation.interval == "sequence",
         earlier_looks=history.earlier_looks(before, candidate=candidate, live=live, evidence=seen),
         behaviour=done["evaluate"]["behaviour"],

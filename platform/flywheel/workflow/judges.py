@@ -19,16 +19,19 @@ from flywheel.judging.evidence import JudgeEvidence
 from flywheel.judging.judge import EVALUATION, Judge, LanguageJudge, Pair, judge_version
 from flywheel.judging.targets import human_marks, human_pairs
 from flywheel.judging.winrate import win_rate
+from flywheel.lake.lease import Held
 from flywheel.lake.schemas import partition_date
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.records import Consent, EvalResult, Inference, Purpose, ShadowPair, utcnow
 from flywheel.registry.versions import resolve
 from flywheel.review.labels import read_labels
+from flywheel.review.settle import counting
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.cluster import connected
 from flywheel.workflow.engines import serving
+from flywheel.workflow.lease import EVALUATING, only_one
 
 ALL: Final[frozenset[Purpose]] = frozenset(get_args(Purpose))
 NO_JUDGE: Final = "there is no judge: set judging.backend and judging.model in the configuration"
@@ -56,8 +59,24 @@ def run(
     Raises:
         UsageError: no judge, no live model, or no answers of both models to the same question.
         EngineError: the judge cannot be asked.
+        LeaseHeldError: something of this flow is being evaluated, or a person erased.
     """
-    progress = progress or Silent()
+    with only_one(config, EVALUATING) as lease:
+        return _run(
+            config, lease, candidate=candidate, live=live, suite=suite, judge=judge, progress=progress or Silent()
+        )
+
+
+def _run(
+    config: FlywheelConfig,
+    lease: Held,
+    *,
+    candidate: str,
+    live: str,
+    suite: str | None,
+    judge: Judge | None,
+    progress: Progress,
+) -> dict[str, Any]:
     lake = open_lake(config)
     live = _version(lake, config, live)
     pairs = (
@@ -71,9 +90,12 @@ def run(
     with opened(lake, config, judge) as used:
         progress.start("judge", f"{len(pairs):,} pairs")
         drift = check_drift(lake, config.flow, used)
-        judged = store.judge_pairs(
-            lake, config.flow, used, pairs, on_progress=lambda done, total: progress.update(done, total, "pairs")
-        )
+
+        def notify(done: int, total: int) -> None:
+            lease.check()
+            progress.update(done, total, "pairs")
+
+        judged = store.judge_pairs(lake, config.flow, used, pairs, on_progress=notify)
     rate = win_rate(judged.rows, confidence=config.evaluation.confidence, seed=config.seed)
     counts, why = may_gate(lake, config, used.version)
     progress.finish(f"{judged.asked:,} pairs asked, {judged.reused:,} known")
@@ -92,8 +114,15 @@ def calibrate(
     Raises:
         UsageError: no judge, or no label to measure it with.
         EngineError: the judge cannot be asked.
+        LeaseHeldError: something of this flow is being evaluated, or a person erased.
     """
-    progress = progress or Silent()
+    with only_one(config, EVALUATING) as lease:
+        return _calibrate(config, lease, mode, judge, progress or Silent())
+
+
+def _calibrate(
+    config: FlywheelConfig, lease: Held, mode: Mode, judge: Judge | None, progress: Progress
+) -> dict[str, Any]:
     lake = open_lake(config)
     labels = read_labels(lake, config.flow, split="tune")
     seen = [label.label_id for label in labels]
@@ -103,15 +132,16 @@ def calibrate(
         progress.start("calibrate", f"{used.version}, {mode}")
 
         def notify(done: int, total: int) -> None:
+            lease.check()
             progress.update(done, total, "labels")
 
         if mode == "pairwise":
-            pairs = human_pairs(labels, rows, allowed)
+            pairs = human_pairs(counting(labels), rows, allowed)
             made = calibration.calibrate_pairs(
                 lake, config.flow, used, pairs, config.judging, seen=seen, seed=config.seed, on_progress=notify
             )
         else:
-            marks = human_marks(labels, rows, allowed)
+            marks = human_marks(counting(labels), rows, allowed)
             made = calibration.calibrate_marks(
                 lake, config.flow, used, marks, config.judging, seen=seen, seed=config.seed, on_progress=notify
             )
@@ -137,7 +167,7 @@ def status(config: FlywheelConfig) -> dict[str, Any]:
         modes[mode] = {"may_gate": counts, "why": why, **(_shown(found[-1]) if found else {})}
     return {
         "judge": version, "backend": config.judging.backend, "model": config.judging.model,
-        "third_party": "third_party" in _needs(config), "drift": drifted(lake, config.flow, version), "modes": modes,
+        "third_party": "third_party" in needs(config), "drift": drifted(lake, config.flow, version), "modes": modes,
         "judgements": store.count_judgements(lake, config.flow, version),
     }  # fmt: skip
 
@@ -174,7 +204,8 @@ def _selected_cases(lake: Lake, config: FlywheelConfig) -> set[str]:
     """Cases of all suites but the primary one: not drawn at random (failures are the live model's own), so unfair."""
     cases = lake.read("eval_cases", flow=config.flow, columns=["case_id", "suite"])
     pairs = zip(cases["case_id"].to_pylist(), cases["suite"].to_pylist(), strict=True)
-    return {case for case, suite in pairs if suite != config.evaluation.primary_suite}
+    primary = config.evaluation.primary_suite.partition("@")[0]  # a frozen suite names cases of the plain one
+    return {case for case, suite in pairs if suite != primary}
 
 
 def _marks_cases(lake: Lake, config: FlywheelConfig) -> bool:
@@ -231,11 +262,11 @@ def opened(lake: Lake, config: FlywheelConfig, judge: Judge | None = None) -> It
         raise UsageError(NO_JUDGE)
     elif settings.backend == "endpoint":
         ask = Endpoint(
-            settings.url or "", settings.model or "", settings.key_env, inside="third_party" not in _needs(config),
+            settings.url or "", settings.model or "", settings.key_env, inside="third_party" not in needs(config),
             form=settings.form, max_tokens=settings.max_tokens, concurrency=settings.concurrency,
             timeout_s=settings.timeout_s, attempts=settings.attempts,
         )  # fmt: skip
-        yield LanguageJudge(_judge_version(config, None), ask, settings.criterion, _needs(config))
+        yield LanguageJudge(_judge_version(config, None), ask, settings.criterion, needs(config))
     else:
         with _own_model(lake, config) as used:
             yield used
@@ -276,7 +307,8 @@ def _judge_version(config: FlywheelConfig, variant: Variant | None) -> str:
     return judge_version(model, settings.criterion)
 
 
-def _needs(config: FlywheelConfig) -> frozenset[Purpose]:
+def needs(config: FlywheelConfig) -> frozenset[Purpose]:
+    """What people must have agreed to before the configured judge may see their rows."""
     settings = config.judging
     outside = settings.url is not None and not is_inside(settings.url, settings.in_cluster_hosts)
     return frozenset({*EVALUATION, "third_party"}) if outside else EVALUATION

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,9 @@ from flywheel.lake.lease import Held, Holder, Lease
 from flywheel.lake.tables import open_lake
 from flywheel.records import utcnow
 
+EVALUATING: Final = "evaluation"
+"""Whoever evaluates, judges or mines holds it: no erasure may run meanwhile, for they hold rows in memory and store
+what they made of them. And two at once would ask the same model the same questions."""
 PATIENCE_S = 1.0
 """``running`` holds the file lock for a moment; a taker waits that long for it."""
 

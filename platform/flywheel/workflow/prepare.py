@@ -93,11 +93,12 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
     }
     seen = {row.inference_id for row in inferences}  # a case may have been mined from what came later
     active = [case for case in stored if case.status == "active"]
+    closed = [case for case in stored if case.status == "retired" and case.settled]  # frozen suites may name them
     proposed = [case for case in stored if case.status == "proposed"]
     current = [
         *(case for suite in made.values() for case in suite),
         *(case for name, suite in made.items() for case in suites.retired(_of_own(active), suite, name)),
-        *suites.unusable(active, seen - by_id.keys()),
+        *suites.unusable([*active, *closed], seen - by_id.keys()),
         *suites.unusable(proposed, seen - (by_id.keys() & halves.evaluation)),
     ]
     suites.store_cases(lake, config.flow, list({case.case_id: case for case in current}.values()))

@@ -20,17 +20,13 @@ from flywheel.evaluation.checks import Item, Opinion, Scorer, Scorers
 from flywheel.evaluation.checks.code import code_of
 from flywheel.evaluation.run import refuse_bad
 from flywheel.inference.encoder import WORDLLAMA, check_encoder, cosines, load_encoder
-from flywheel.judging.judge import as_check
 from flywheel.lake.manifests import Manifest, read_manifest
 from flywheel.lake.tables import Lake
 from flywheel.quality.reward import folder_hash
 from flywheel.quality.reward_fit import Choice
 from flywheel.quality.reward_fit import Scorer as RewardModel
-from flywheel.records import Check, CheckKind, Message
-from flywheel.workflow.judges import opened
-
-Judge = Callable[[Sequence[Message], str, str], float | None]
-"""(conversation, answer, criterion) -> a score in [0, 1]; None: it abstains."""
+from flywheel.records import Check, CheckKind
+from flywheel.workflow.check_judge import check_judge
 
 _Made = tuple[Scorer, str]
 """A scorer, and what exactly scores."""
@@ -39,13 +35,13 @@ _SANDBOXES: Final = 4
 
 
 @contextlib.contextmanager
-def scoring(lake: Lake, config: FlywheelConfig, checks: Iterable[Check]) -> Iterator[Scorers]:
-    """``make_scorers``, with the configured judge running where one of ``checks`` asks for it."""
+def scoring(lake: Lake, config: FlywheelConfig, checks: Iterable[Check], *, at_once: bool = False) -> Iterator[Scorers]:
+    """``make_scorers``, with the configured judge where one of ``checks`` asks for it (see ``check_judge``)."""
     if config.judging.backend == "none" or all(check.kind != "judge" for check in checks):
         yield make_scorers(lake, config)
         return
-    with opened(lake, config) as judge:
-        yield make_scorers(lake, config, judge=as_check(judge), judge_version=judge.version)
+    with check_judge(lake, config, at_once=at_once) as (judge, version):
+        yield make_scorers(lake, config, judge=judge, judge_version=version)
 
 
 def check_markable(lake: Lake, config: FlywheelConfig) -> None:
@@ -60,7 +56,7 @@ def check_markable(lake: Lake, config: FlywheelConfig) -> None:
 
 
 def make_scorers(
-    lake: Lake, config: FlywheelConfig, *, judge: Judge | None = None, judge_version: str = "judge"
+    lake: Lake, config: FlywheelConfig, *, judge: Scorer | None = None, judge_version: str = "judge"
 ) -> Scorers:
     """Every scorer that this machine and configuration can have; of the others, what to do to have them.
 
@@ -73,7 +69,7 @@ def make_scorers(
     makers: dict[CheckKind, Callable[[], _Made]] = {
         "similarity": lambda: _similarity(config),
         "reward": lambda: _reward(lake, config),
-        "judge": lambda: _judge(judge, judge_version, config.evaluation.concurrency),
+        "judge": lambda: _judge(judge, judge_version),
         "code": lambda: _code(config),
     }
     made: dict[CheckKind, _Made] = {}
@@ -139,15 +135,10 @@ def _choice(item: Item) -> Choice:
     return Choice(messages, answers)
 
 
-def _judge(judge: Judge | None, version: str, concurrency: int) -> _Made:
+def _judge(judge: Scorer | None, version: str) -> _Made:
     if judge is None:
         raise UsageError("Checks of kind 'judge' need a judge, and none is configured.")
-
-    def ask(item: Item) -> Opinion:
-        score = judge(item.messages, item.answer, str(item.check.expected))
-        return Opinion(score, "the judge abstained" if score is None else "")
-
-    return _each(ask, concurrency), version
+    return judge, version
 
 
 def _code(config: FlywheelConfig) -> _Made:

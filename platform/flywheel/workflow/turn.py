@@ -13,7 +13,7 @@ from flywheel.config import FilterConfig, FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.lease import Held
-from flywheel.lake.tables import open_lake
+from flywheel.lake.tables import Lake, open_lake
 from flywheel.records import utcnow
 from flywheel.registry.tracking import track
 from flywheel.rollout import promotion
@@ -26,7 +26,7 @@ from flywheel.workflow.lease import only_one
 from flywheel.workflow.needs import check_placeable
 from flywheel.workflow.report.gather import gather
 from flywheel.workflow.report.page import report_path, write_report
-from flywheel.workflow.steps import Artifact, Step, TurnHandle, open_turn, run_steps
+from flywheel.workflow.steps import Artifact, Step, TurnHandle, open_turn, run_steps, turn_ids
 
 Run = Callable[[Context, dict[str, Artifact], Progress], Artifact]
 Summary = Callable[[Artifact], str]
@@ -138,6 +138,8 @@ def run_turn_under(
     if model is not None:
         promotion.start(lake, config, model)
     prepare.check_ready(lake, config)
+    if new:
+        _unshadow_abandoned(lake, config)
     turn = open_turn(lake.store, config, new=new)
     keyring = Keyring(config.home_path()).check_belongs(lake.store)
     names = STEP_NAMES if until is None else STEP_NAMES[: STEP_NAMES.index(until) + 1]
@@ -151,6 +153,18 @@ def run_turn_under(
     if "promote" in done or "stop" in done.get("curate", {}):
         _finish(config, turn, result)
     return result
+
+
+def _unshadow_abandoned(lake: Lake, config: FlywheelConfig) -> None:
+    """Nobody will judge the candidate of a turn that is about to be abandoned: it is not mirrored to any longer.
+
+    Before the turn is marked, so that a kill in between leaves something to do again.
+    """
+    for turn_id in turn_ids(lake.store, config.flow)[-1:]:
+        turn = TurnHandle(lake.store, config.flow, turn_id)
+        registered = turn.read(step_key("register"))
+        if registered is not None and turn.read("finished") is None:
+            promotion.unshadow(lake, config, registered["version"], reason=f"{turn_id} was abandoned")
 
 
 def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from flywheel.evaluation.cases import (
 )
 from flywheel.lake.tables import Lake
 from flywheel.records import Feedback, Inference, Label, Message
+from flywheel.review.settle import current
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 RIGHT = '{"intent": "refund", "product": "camera"}'
@@ -45,6 +46,14 @@ def correction(n: int, text: str = RIGHT, minutes: int = 0, kind: str = "correct
 
 
 ROWS = {f"i{n}": row(n) for n in range(10)}
+
+
+def test_what_was_curated_and_later_drawn_is_of_the_random_sample_alone():
+    curated = label(1, origin="curated")
+    assert [case.inference_id for case in starter_suite([curated], ROWS)] == ["i1"]
+    now = current([curated, label(1, minutes=5, origin="random")])  # as `read_labels` gives them
+    assert starter_suite(now, ROWS) == []
+    assert [case.inference_id for case in random_suite(now, ROWS)] == ["i1"]
 
 
 def test_accept_expects_the_served_answer_and_correct_the_correction():

@@ -59,6 +59,8 @@ def test_an_answer_that_lost_more_comparisons_than_it_won_failed(asked):
         judgement(2, "right", left="m3", right="m4"),
         judgement(3, "left", left="m2", right="m1"),
         judgement(4, "right", error="late"),
+        # asked to measure the judge: the served answer won, whoever wrote the other one
+        judgement(2, "left", left="served", right="m1"), judgement(4, "right", left="served", right="correction"),
     ]  # fmt: skip
     assert found(rows, judgements=opinions) == {"i0": {"judge"}, "i3": {"judge"}}
 

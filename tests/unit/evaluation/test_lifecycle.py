@@ -18,7 +18,7 @@ from flywheel.evaluation.lifecycle import (
     saturated,
 )
 from flywheel.evaluation.mining import UNWRITTEN
-from flywheel.evaluation.regression import regression_suite
+from flywheel.evaluation.regression import regression_suite, unmade
 from flywheel.records import Check, Message
 
 WRITTEN = CaseEdit(check=Check(kind="contains", expected=["Friday"]))
@@ -198,3 +198,38 @@ def test_regression_holds_what_models_that_were_live_passed_and_changes_little(m
     assert {case.case_id for case in kept} == {case.case_id for case in made}
     gone = [*(case.model_copy(update={"status": "retired"}) for case in cases), *made]
     assert regression_suite(gone, results, {"v1", "v2"}, policy=policy, seed=0) == []
+
+
+def test_a_flow_without_history_has_no_regression_suite_yet_but_one_that_lost_its_cases_has(make_case, marked):
+    case = make_case(1, "random", origin="random", inference_id="i1")
+    policy = RegressionConfig(models=2, max_cases=12)
+    assert "1 model(s)" in (unmade([case], [marked(case, "v1")], {"v1"}, policy=policy) or "")
+    failed = [marked(case, "v1"), marked(case, "v2", passed=False)]
+    assert "no case was passed by 2" in (unmade([case], failed, {"v1", "v2"}, policy=policy) or "")
+    (copy,) = regression_suite([case], [marked(case, "v1"), marked(case, "v2")], {"v1", "v2"}, policy=policy, seed=0)
+    retired = copy.model_copy(update={"status": "retired"})
+    assert unmade([case, retired], [], {"v1"}, policy=policy) is None
+    assert unmade([case], [marked(copy, "v1")], {"v1"}, policy=policy) is None  # the rows went, the marks stayed
+
+
+def test_withdrawn_consent_reaches_frozen_cases_that_a_person_had_retired(lake, make_case):
+    case = make_case(1, "golden", inference_id="i1")
+    store_cases(lake, "triage", [case])
+    name = freeze(lake, [case], flow="triage", suite="golden", code_version="t")
+    (closed,) = change_cases(lake, "triage", Choice(ids=[case.case_id]), lambda one: retired_by(one, reviewer="ann"))
+    assert [one.case_id for one in load_cases(lake, "triage", [name])] == [case.case_id]
+    store_cases(lake, "triage", unusable([closed], {"i1"}))
+    assert load_cases(lake, "triage", [name]) == []
+    assert unusable(stored_cases(lake, "triage"), {"i1"}) == []  # said once
+    store_cases(lake, "triage", [case])  # consent is back, and a turn makes the case again
+    (now,) = stored_cases(lake, "triage")
+    assert (now.status, now.settled) == ("retired", True)  # what the person decided holds
+    assert [one.case_id for one in load_cases(lake, "triage", [name])] == [case.case_id]
+
+
+def test_only_what_was_drawn_enters_the_random_sample(make_case):
+    written = make_case(1, "golden", origin="golden")
+    with pytest.raises(UsageError, match="was not drawn at random"):
+        approved(written, reviewer="ann", edit=CaseEdit(suite="random"))
+    drawn = make_case(2, "random", origin="random")
+    assert edited(drawn, CaseEdit(suite="random", check=WRITTEN.check), reviewer="ann").suite == "random"

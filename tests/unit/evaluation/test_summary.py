@@ -5,8 +5,9 @@ import json
 import pytest
 
 from flywheel.config import EvaluationConfig, FlywheelConfig
-from flywheel.evaluation.summary import FEW, length_of, summarise
-from flywheel.records import EvalResult, Message
+from flywheel.evaluation.slices import length_of, slices_of
+from flywheel.evaluation.summary import FEW, summarise
+from flywheel.records import EvalResult, Inference, Message
 
 CONFIG = FlywheelConfig(evaluation=EvaluationConfig(resamples=500, price_per_1k_prompt_tokens=1.0,
                                                     price_per_1k_completion_tokens=10.0))  # fmt: skip
@@ -61,8 +62,13 @@ def test_what_was_not_measured_is_none():
 
 
 @pytest.mark.parametrize(
-    ("size", "name"), [(1, "short"), (99, "short"), (100, "medium"), (499, "medium"), (500, "long")]
+    ("size", "name"), [(1, "short"), (79, "short"), (80, "medium"), (399, "medium"), (400, "long")]
 )
-def test_length_is_that_of_what_the_user_wrote(size, name):
-    said = [Message(role="system", content="x" * 999), Message(role="user", content="y" * size)]
+def test_length_is_that_of_the_question_for_captured_and_imported_cases_alike(size, name):
+    earlier = [Message(role="system", content="x" * 999), Message(role="user", content="z" * 999)]
+    said = [*earlier, Message(role="assistant", content="w" * 999), Message(role="user", content="y" * size)]
     assert length_of(said) == name
+    captured = Inference(
+        inference_id="i", flow="triage", ts="2026-01-01T00:00:00Z", subject="s", model_version="m", messages=said
+    )
+    assert slices_of(captured)["length"] == name

@@ -15,6 +15,7 @@ from flywheel.judging.targets import human_marks, human_pairs
 from flywheel.lake.manifests import list_manifests
 from flywheel.records import Inference, Message
 from flywheel.review.labels import add_labels, make_label, read_labels, retract
+from flywheel.review.settle import counting
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = JudgingConfig(min_labels=10, attack_items=8)
@@ -87,9 +88,12 @@ def test_marks_are_accept_reject_and_both_sides_of_a_correction():
 
 def test_an_adjudication_counts_alone():
     labels = [label(1, "accept"), label(1, "reject", annotator="bob"), label(1, annotator="eve", adjudicates=True)]
-    assert [(item.answer.text, item.right) for item in human_marks(labels, ROWS, MAY)] == [
+    assert [(item.answer.text, item.right) for item in human_marks(counting(labels), ROWS, MAY)] == [
         ("bad 1", False), ("good 1", True),
     ]  # fmt: skip
+    assert human_marks(counting(labels[:2]), ROWS, MAY) == [], "what is disputed measures nobody"
+    twice = [label(1), label(1, annotator="bob", correction="Good 1", minutes=1)]
+    assert len(human_pairs(counting(twice), ROWS, MAY)) == 1, "two who agree are one answer, not two"
 
 
 def test_kappa_and_its_interval():

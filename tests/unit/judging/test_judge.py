@@ -52,13 +52,12 @@ def test_marks(make):
     judge = make["judge"](lambda answers: '{"score": 8}' if answers == ["good"] else "eight")
     good, other = judge.score([Answer(ASKED, "good"), Answer(ASKED, "bad")])
     assert (good.value, other.value, other.failed) == (0.8, None, False)
-    check = as_check(judge)
-    assert (check(ASKED, "good", "right?"), check(ASKED, "bad", None)) == (0.8, 0.0)
+    assert as_check(judge)([Answer(ASKED, "good", "right?"), Answer(ASKED, "bad")]) == [0.8, 0.0]
 
 
 def test_a_check_says_when_its_judge_is_away_and_refuses_one_outside(make):
     with pytest.raises(EngineError, match="connection lost"):
-        as_check(make["judge"](lambda _: None))(ASKED, "x", None)
+        as_check(make["judge"](lambda _: None))([Answer(ASKED, "x")])
     with pytest.raises(UsageError, match="outside the cluster"):
         as_check(make["judge"](needs=frozenset({"evaluation", "third_party"})))
 

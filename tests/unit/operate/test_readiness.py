@@ -136,3 +136,12 @@ def test_suites_that_we_make_are_added_and_others_imported(config):
     assert ["cases import" in items[0].next, *(item.next for item in items[1:])] == [
         True, "flywheel cases add safety", "flywheel cases add regression",
     ]  # fmt: skip
+
+
+def test_a_regression_suite_that_cannot_exist_yet_keeps_nobody_from_being_ready(config):
+    config = config.model_copy(
+        update={"evaluation": config.evaluation.model_copy(update={"guard_suites": ["regression"]})}
+    )
+    (item,) = [item for item in readiness(open_lake(config), config)["items"] if "regression" in item["name"]]
+    assert (item["done"], item["need"]) == (True, 0)
+    assert "nothing yet" in item["next"]

@@ -1,5 +1,7 @@
 """The informative queue's order, its reasons, and what it leaves out."""
 
+import random
+from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -73,6 +75,30 @@ def test_slices_with_few_labels_come_first_and_take_turns():
     untouched = [item(f"{group}{n}", group) for group in "ab" for n in range(4)]
     turns = [name[0] for name in order(untouched)]
     assert all(one != other for one, other in list(pairwise(turns))[::2])
+
+
+def test_the_order_is_that_of_taking_the_best_again_and_again():
+    rng = random.Random(7)
+    items = [item(f"i{n}", rng.choice("abcd")) for n in range(120)]
+    names = [one.inference.inference_id for one in items]
+    rewards = {name: rng.random() for name in names if rng.random() < 0.7}
+    feedback = [thumb(name, rng.choice([-1, 1]), f"u{n}") for n, name in enumerate(rng.choices(names, k=150))]
+    votes = {name: tuple(e.value > 0 for e in feedback if e.inference_id == name) for name in names}
+    group, covered, best = (
+        {name: one.inference.choices[0] for name, one in zip(names, items, strict=True)},
+        Counter(),
+        [],
+    )
+    for found in order(items, feedback=feedback, rewards=rewards):
+        scores = {
+            name: factors(Known(votes[name], rewards.get(name)), covered[group[name]]).score
+            for name in names
+            if name not in best
+        }
+        assert scores[found] == pytest.approx(max(scores.values()))
+        best.append(found)
+        covered[group[found]] += 1
+    assert sorted(best) == sorted(names)
 
 
 def test_items_are_curated_say_why_and_settled_ones_are_left_out():

@@ -167,3 +167,12 @@ def test_a_verdict_is_stored_once(lake: Lake):
     assert promotion.record_verdict(lake, CONFIG, **fields) == first
     stored = [row for row in lake.records("decisions", Decision, flow="triage") if row.action == "gate"]
     assert [(row.verdict, row.reasons, row.turn_id, row.routing_n) for row in stored] == [("reject", reasons, "t1", 2)]
+
+
+def test_nobody_goes_back_to_a_model_of_erased_data_unless_they_say_so(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    promotion.promote(lake, CONFIG, "v2", reason="gate: promote")
+    monkeypatch.setattr(promotion, "tainted_lineage", lambda _lake, _kind, version: {"v1": ["dataset/d1"]}[version])
+    with pytest.raises(UsageError, match=r"v1.*erased since \(dataset/d1\).*--accept-erased"):
+        promotion.rollback(lake, CONFIG)
+    assert live(lake) == "v2"
+    assert promotion.rollback(lake, CONFIG, accept_erased=True).routing.live == ONE

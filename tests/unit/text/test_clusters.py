@@ -23,6 +23,15 @@ def test_a_name_is_made_of_the_words_that_tell_a_group_from_the_others():
     assert [cluster.name for cluster in cluster_texts(["a b", "§§ 1 2"]).clusters] == ["other", "other 2"]
 
 
+def test_a_word_of_one_text_names_no_group_of_several():
+    said = ["where is my parcel zelda", "where is my parcel quentin", "my parcel where is it"]
+    (group,) = cluster_texts(said).clusters
+    assert len(group.members) == 3
+    assert not {"zelda", "quentin", "it"} & set(group.name.split())
+    (alone,) = cluster_texts(["parcel zelda"]).clusters
+    assert alone.name == "parcel zelda"
+
+
 def test_traffic_counts_for_the_nearest_group_if_it_could_have_joined_it():
     clustering = cluster_texts(PARCEL + CARD)
     shares = dict(zip((c.name for c in clustering.clusters), clustering.shares(

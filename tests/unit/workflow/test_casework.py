@@ -7,6 +7,7 @@ from flywheel.evaluation.cases import load_cases, store_cases, stored_cases
 from flywheel.evaluation.lifecycle import Choice, change_cases, retired_by
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, write_manifest
+from flywheel.operate.readiness import readiness
 from flywheel.quality.build import build
 from flywheel.quality.rows import Exclusions
 from flywheel.records import Check, Consent, EvalCase, EvalResult, Message, utcnow
@@ -181,6 +182,13 @@ def test_suites_are_listed_with_their_use_and_frozen_versions(flow):
     assert (rows["random"]["use"], rows["old-intents"]["use"], rows["safety"]["use"]) == ("primary", "guard", None)
     with pytest.raises(UsageError, match="frozen already"):
         freeze_suite(flow.lake, flow.config, name)
+    config = flow.config.model_copy(
+        update={"evaluation": flow.config.evaluation.model_copy(update={"guard_suites": [name, "golden@none"]})}
+    )
+    listed = {row["suite"]: row for row in list_suites(flow.lake, config)}
+    assert (listed[name]["use"], listed[name]["active"], listed["golden@none"]["active"]) == ("guard", count, 0)
+    items = {item["name"]: item for item in readiness(flow.lake, config)["items"]}
+    assert items[f"cases of suite {name}"]["have"] == count
 
 
 def test_a_case_is_shown_with_its_answer_only_while_that_may_be_judged(flow):
@@ -195,3 +203,19 @@ def test_a_case_is_shown_with_its_answer_only_while_that_may_be_judged(flow):
     assert shown["versions"] == [{"version": 1, "status": "proposed", "suite": "failures", "reviewer": None}]
     flow.withdraw([row for row in rows if row.inference_id == case.inference_id], purpose="evaluation")
     assert show_case(flow.lake, flow.config, case.case_id)["origin"] is None
+
+
+def test_a_turn_takes_cases_without_consent_out_of_frozen_suites_even_if_a_person_had_retired_them(flow):
+    flow = flow()
+    rows = questions(flow)
+    flow.react(rows, "correction", text="no")
+    mine_cases(flow.lake, flow.config)
+    name = freeze_suite(flow.lake, flow.config, "failures")
+    first, second = load_cases(flow.lake, "triage", ["failures"])[:2]
+    choice = Choice(ids=[first.case_id, second.case_id])
+    change_cases(flow.lake, "triage", choice, lambda case: retired_by(case, reviewer="ann"))
+    flow.withdraw([row for row in rows if row.inference_id == first.inference_id], purpose="evaluation")
+    split_now(flow)
+    served = {case.case_id for case in load_cases(flow.lake, "triage", [name])}
+    assert first.case_id not in served
+    assert second.case_id in served

@@ -13,6 +13,7 @@ from flywheel.evaluation.cases import store_cases
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import open_lake
 from flywheel.records import Check, EvalCase, EvalResult, Example, Message
+from flywheel.workflow import contamination
 from flywheel.workflow.contamination import contamination_at_gate, find_contamination, refuse_contaminated
 
 LONG = "my washing machine is leaking water on the kitchen floor since yesterday evening"
@@ -160,3 +161,24 @@ def test_a_line_without_text_is_named(config, tmp_path, line, message):
     path.write_text(f'{{"text": "fine"}}\n{line}\n')
     with pytest.raises(InputError, match=f"line 2.*{message}"):
         find_contamination(config, datasets=[str(path)], suites=[str(path)])
+
+
+def test_the_same_rows_and_cases_are_compared_once_and_others_anew(lake, config, monkeypatch):
+    compared = []
+
+    class Counted(contamination.Suites):
+        def find(self, rows):
+            compared.append(1)
+            return super().find(rows)
+
+    monkeypatch.setattr(contamination, "Suites", Counted)
+    examples = add_dataset(lake, "dataset-once", example("e-once", LONG + " once"), example("e-two", "another thing"))
+    add_case(lake, "random", LONG + " once")
+    answered(lake, 0, "random")
+    for _ in range(3):
+        with pytest.raises(ContaminationError):
+            refuse_contaminated(lake, config, "dataset-once", examples)
+        assert contamination_at_gate(lake, config, "dataset-once", "eval-1") == 1
+    assert len(compared) == 1
+    refuse_contaminated(lake, config, "dataset-once", examples[1:])
+    assert len(compared) == 2

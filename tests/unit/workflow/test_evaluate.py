@@ -18,9 +18,9 @@ from flywheel.lake.manifests import list_manifests
 from flywheel.lake.tables import open_lake
 from flywheel.operate import evaluation_table
 from flywheel.records import Consent, EvalResult, Inference, Message, utcnow
-from flywheel.workflow.evaluate import KIND, LEASE, evaluate_grid
+from flywheel.workflow.evaluate import KIND, evaluate_grid
 from flywheel.workflow.grid import grid_of
-from flywheel.workflow.lease import only_one
+from flywheel.workflow.lease import EVALUATING, only_one
 
 
 class Sweep:
@@ -177,7 +177,7 @@ def test_items_that_the_machine_lost_leave_the_cell_unfinished_until_they_are_an
 
 
 def test_a_second_sweep_at_the_same_time_is_told_who_runs_the_first(sweep, tmp_path):
-    with only_one(sweep.config, LEASE), pytest.raises(LeaseHeldError, match="Another evaluation of the flow"):
+    with only_one(sweep.config, EVALUATING), pytest.raises(LeaseHeldError, match="Another evaluation of the flow"):
         sweep(grid(tmp_path / "a"))
 
 

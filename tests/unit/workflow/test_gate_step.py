@@ -183,6 +183,17 @@ def test_data_kept_apart_is_promoted_and_the_report_says_so(turn):
     assert "<script" not in page
 
 
+def test_a_first_turn_is_not_held_up_by_a_regression_suite_that_cannot_exist_yet(turn):
+    made = turn(**{"evaluation.guard_suites": ["regression"]}).until_evaluated()
+    verdict = made.gate()
+    assert verdict["verdict"] == "promote", verdict["text"]
+    assert "guards nothing yet: 1 model(s)" in reason(verdict, "guard:regression")["text"]
+    case = load_cases(made.lake, "triage", ["random"])[0]
+    lost = {"case_id": "case-lost", "suite": "regression", "origin": "regression", "status": "retired"}
+    store_cases(made.lake, "triage", [case.model_copy(update=lost)])
+    assert (made.gate()["verdict"], reason(made.gate(), "guard:regression")["passed"]) == ("inconclusive", None)
+
+
 def test_labels_that_a_sweep_used_cannot_judge_and_the_lineage_is_shown(turn, monkeypatch):
     made = turn()
     gate_labels = read_labels(made.lake, "triage", split="gate")

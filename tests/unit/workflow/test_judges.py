@@ -12,6 +12,7 @@ from flywheel.records import Check, EvalCase, EvalResult, Inference, Message, Sh
 from flywheel.review.labels import add_labels, make_label
 from flywheel.rollout import routing
 from flywheel.testing import FakeOpenAI, quoted_answers
+from flywheel.workflow.casework import freeze_suite
 from flywheel.workflow.judges import calibrate, calibration_labels, configured_version, evidence, run, status
 
 GRANTS = {"ann": ["evaluation"], "ben": ["evaluation", "third_party"], "cid": []}
@@ -118,6 +119,10 @@ def test_a_suite_that_was_selected_is_judged_for_people_and_not_for_the_gate(flo
     assert evidence(flow.lake, flow.config, candidate="v2", live="v1") is None
     run(flow.config, candidate="v2", suite="random")
     assert evidence(flow.lake, flow.config, candidate="v2", live="v1").n == 3
+    name = freeze_suite(flow.lake, flow.config, "random")
+    frozen = flow.config.evaluation.model_copy(update={"primary_suite": name, "guard_suites": []})
+    config = flow.config.model_copy(update={"evaluation": frozen})
+    assert evidence(flow.lake, config, candidate="v2", live="v1").n == 3, "the primary suite may be a frozen one"
 
 
 def test_a_judge_outside_sees_only_what_people_give_to_third_parties(tmp_path, server, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from flywheel.config import FlywheelConfig
 from flywheel.errors import EnvironmentProblem, ModelError, UsageError
 from flywheel.evaluation import sandbox
-from flywheel.evaluation.checks import Item, mark_all, validate
+from flywheel.evaluation.checks import Item, Opinion, mark_all, validate
 from flywheel.inference.encoder import check_encoder, load_encoder
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import open_lake
@@ -99,9 +99,9 @@ def test_reward_is_the_mean_margin_over_folds(config, monkeypatch):
 def test_a_judge_is_asked_with_the_criterion(config):
     asked = []
 
-    def judge(messages, answer, criterion):
-        asked.append((messages[0].content, answer, criterion))
-        return None if answer == "?" else 0.9
+    def judge(items):
+        asked.extend((item.messages[0].content, item.answer, item.check.expected) for item in items)
+        return [Opinion(None, "the judge abstained") if item.answer == "?" else Opinion(0.9) for item in items]
 
     scorers = make_scorers(open_lake(config), config, judge=judge, judge_version="judge-7")
     good, open_ = marks(scorers, Check(kind="judge", expected="is polite", threshold=0.8), "Please wait.", "?")

@@ -1,7 +1,7 @@
 """The gate: one file a group of conditions, ``decide`` adds them up. Pure."""
 
 from flywheel.rollout.gate.condition import Outcome
-from flywheel.rollout.gate.decide import decide
+from flywheel.rollout.gate.decide import BY_PEOPLE, decide
 from flywheel.rollout.gate.evidence import (
     Agreement,
     Behaviour,
@@ -13,6 +13,7 @@ from flywheel.rollout.gate.evidence import (
 )
 
 __all__ = [
+    "BY_PEOPLE",
     "Agreement",
     "Behaviour",
     "Change",

@@ -34,6 +34,8 @@ from flywheel.rollout.gate.suites import suites
 
 GROUPS = (suites, behaviour, mirrored, origins, judged)
 """Every condition, group by group, in the order in which people read them."""
+BY_PEOPLE = frozenset({"approval", "judge_prefers"})
+"""Conditions that wait for what somebody has to do, rather than for what traffic brings."""
 
 
 def decide(given: GateInput, policy: GatePolicy) -> GateResult:

@@ -74,6 +74,10 @@ class GateInput(Record):
     primary: SuiteEvidence | None
     guards: dict[str, SuiteEvidence | None] = Field(default_factory=dict)
     required_guards: list[str] = Field(description="suites that must be among ``guards``")
+    unmade_guards: dict[str, str] = Field(
+        default_factory=dict,
+        description="guards that cannot have a case yet -> why; suites that lost theirs are not here",
+    )
     sequential: bool = Field(default=False, description="intervals hold at every look, so more cases may be waited for")
     earlier_looks: int = Field(default=0, description="verdicts about this pair of models on other, enough cases")
     behaviour: dict[Behaviour, Change] = Field(default_factory=dict, description="on the primary suite")
