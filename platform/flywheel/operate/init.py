@@ -16,8 +16,11 @@ from flywheel.operate.readiness import Counts, checklist
 from flywheel.records import Purpose
 
 CONFIG = "flywheel.yaml"
-FILES = (CONFIG, "README.md", "examples/client.py", "examples/request.sh")
+FILES = (
+    CONFIG, "README.md", "examples/client.py", "examples/request.sh", "examples/chat.py", "examples/chat.html",
+)  # fmt: skip
 """Each is rendered from the template of its last name."""
+BROWSER_FILE = "examples/flywheel.js"
 SECRETS = ".flywheel/"
 LONGEST_CONTEXT = 2_048
 
@@ -92,10 +95,11 @@ def render(answers: Answers) -> dict[str, str]:
     asked = load(FlywheelConfig, overrides={"first_model": answers.model, "evaluation.guard_suites": ["golden"]})
     values["checklist"] = checklist(Counts(), asked)
     templates = resources.files("flywheel.operate") / "templates"
-    return {
+    rendered = {
         name: environment.from_string((templates / f"{Path(name).name}.jinja").read_text()).render(values)
         for name in FILES
     }
+    return {**rendered, BROWSER_FILE: (resources.files("flywheel.client") / "flywheel.js").read_text()}
 
 
 def _of_folder(folder: Path) -> dict[str, str]:

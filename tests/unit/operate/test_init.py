@@ -2,19 +2,19 @@ import json
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 import yaml
+from served_gateway import served_gateway
 
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import UsageError
-from flywheel.operate.init import FILES, Answers, collect, render, write
+from flywheel.operate.init import BROWSER_FILE, FILES, Answers, collect, render, write
 
 
 def test_everything_is_written_and_the_configuration_loads(tmp_path):
     done = write(tmp_path / "new", Answers())
-    assert set(done) == {*FILES, ".gitignore"}
+    assert set(done) == {*FILES, BROWSER_FILE, ".gitignore"}
     assert set(done.values()) == {"written"}
     config = load(FlywheelConfig, tmp_path / "new/flywheel.yaml")
     assert (config.flow, config.first_model, config.cadence.every) == ("triage", "tiny", "weekly")
@@ -130,52 +130,19 @@ def test_a_model_folder_is_written_down_absolutely(tmp_path, monkeypatch):
 
 @pytest.fixture
 def gateway(tmp_path):
-    """The real gateway over a fake engine, on a port of its own."""
-    import uvicorn
-
-    from flywheel.capture.outbox import Outbox, outbox_folder
-    from flywheel.gateway.api import build_app
-    from flywheel.gateway.auth import ApiKeys
-    from flywheel.gateway.service import Gateway
-    from flywheel.rollout import routing
-    from flywheel.testing import FakeEngine, LocalEngines, MemoryStore
-
-    config = load(FlywheelConfig, overrides={"home": str(tmp_path / "home")})
-    store = MemoryStore()
-    routing.publish(store, routing.bootstrap("triage", routing.Variant(version="v1", folder="/v1"), actor="test"))
-    outbox = Outbox.open(outbox_folder(config), group_commit_ms=0)
-    app = build_app(
-        Gateway(
-            config, store=store, engines=LocalEngines(FakeEngine("v1")), outbox=outbox, feedback_key=b"k",
-            keys=ApiKeys([]),
-        )
-    )  # fmt: skip
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        threading.Event().wait(0.05)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/v1", outbox_folder(config)
-    server.should_exit = True
-    thread.join(20)
+    with served_gateway(tmp_path / "home") as served:
+        yield served
 
 
 @pytest.mark.parametrize("command", [["client.py", "hi", "--wrong", "no"], ["client.py"], ["request.sh"]])
 def test_the_examples_work_against_a_gateway(tmp_path, gateway, command):
-    import sqlite3
-
-    url, folder = gateway
     write(tmp_path, Answers())
     interpreter = "bash" if command[0].endswith(".sh") else sys.executable
     done = subprocess.run(
         [interpreter, tmp_path / "examples" / command[0], *command[1:]],
-        capture_output=True, text=True, timeout=60, env={**os.environ, "FLYWHEEL_URL": url},
+        capture_output=True, text=True, timeout=60, env={**os.environ, "FLYWHEEL_URL": gateway.url},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert ("HI" if len(command) > 1 else "MY ORDER NEVER ARRIVED") in done.stdout
-    with sqlite3.connect(next(folder.glob("*.db"))) as db:
-        rows = [json.loads(body) for _, body in db.execute("select kind, body from events order by seq")]
-    stored = [row.get("row", row) for row in rows]
-    assert any(row.get("consent") == ["training", "evaluation"] for row in stored), stored
-    assert any(row.get("kind") == ("correction" if len(command) > 1 else "thumbs") for row in stored), stored
+    assert gateway.rows("inference")[-1]["consent"] == ["training", "evaluation"]
+    assert gateway.rows("feedback")[-1]["kind"] == ("correction" if len(command) > 1 else "thumbs")
