@@ -14,7 +14,7 @@ from flywheel.lake.schemas import MODELS, SCHEMAS, SHARED_FLOW, from_arrow, part
 from flywheel.records import Check, Decision, EvalCase, EvalResult, Inference, Message, Reason, Record, Signal
 
 TS = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
-NESTED = (records.Message, records.RankedItem, records.Check, records.Reason)
+NESTED = (records.Message, records.RankedItem, records.Check, records.Reason, records.Fallback)
 """Row types that live inside others and have no table of their own."""
 
 SAMPLES: list[tuple[str, Record]] = [
@@ -23,6 +23,10 @@ SAMPLES: list[tuple[str, Record]] = [
         messages=[Message(role="system", content="ü\n\U0001f600"), Message(role="user", content="")],
         params={"temperature": 0.5, "nested": {"a": [1, None, "x"]}}, choices=["a", "b"], tags={"k": "v"},
         prompt_tokens=0, ttft_ms=0.25,
+    )),
+    ("inferences", Inference(
+        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[], assignment="fallback",
+        fallback=records.Fallback(assigned="c", eligible=["m", "c"], propensity=0.25, reason="engine_timeout"),
     )),
     ("feedback", records.Feedback(
         feedback_id="f", inference_id="i", flow="f", ts=TS, subject="s", kind="click",
@@ -63,6 +67,7 @@ ARROW_OF = {
     records.RankedItem: "struct<id: string, rank: int64, shown_ms: double, action: string>",
     records.Check: "struct<kind: string, expected: string, fields: list<item: string>, tolerance: double, "
     "threshold: double>",
+    records.Fallback: "struct<assigned: string, eligible: list<item: string>, propensity: double, reason: string>",
     records.Reason: "struct<name: string, passed: bool, outcome: string, measured: double, "
     "interval: list<item: double>, threshold: double, text: string>",
 }  # fmt: skip
