@@ -24,10 +24,6 @@ SAMPLES: list[tuple[str, Record]] = [
         params={"temperature": 0.5, "nested": {"a": [1, None, "x"]}}, choices=["a", "b"], tags={"k": "v"},
         prompt_tokens=0, ttft_ms=0.25,
     )),
-    ("inferences", Inference(
-        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[], assignment="fallback",
-        fallback=records.Fallback(assigned="c", eligible=["m", "c"], propensity=0.25, reason="engine_timeout"),
-    )),
     ("feedback", records.Feedback(
         feedback_id="f", inference_id="i", flow="f", ts=TS, subject="s", kind="click",
         items=[records.RankedItem(id="x", rank=1), records.RankedItem(id="y", rank=2, shown_ms=1.5, action="open")],
@@ -56,6 +52,10 @@ SAMPLES: list[tuple[str, Record]] = [
         decision_id="d", flow="f", ts=TS, action="gate", verdict="reject", candidate="c", live=None,
         reasons=[Reason(name="n", passed=None, text="t"),
                  Reason(name="n", passed=False, measured=-0.5, interval=(-1.0, 0.0), threshold=0.0, text="t")],
+    )),
+    ("inferences", Inference(
+        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[], assignment="fallback",
+        fallback=records.Fallback(assigned="c", eligible=["m", "c"], propensity=0.25, reason="engine_timeout"),
     )),
     ("turns", Manifest(kind="turn", id="t", flow="f", created=TS, parents=["dataset/d"], code_version="1",
                        config_hash="c", seed=3, data={"deep": {"list": [1.5, {"x": None}]}})),
