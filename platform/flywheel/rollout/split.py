@@ -30,8 +30,8 @@ from flywheel.statistics.mismatch import ratio_evidence
 ALPHA = 0.001
 """Chance that a correct split ever raises an alarm, over all groups and looks of one set of canaries."""
 CONCENTRATIONS = (100.0, 1_000.0, 10_000.0)
-"""Priors of the test, in keys: gross mismatches show within hundreds of keys, small ones within many thousands. The mean
-of Bayes factors against one hypothesis is one too."""
+"""Priors of the test, in keys: gross mismatches show within hundreds of keys, small ones within many thousands. The
+mean of Bayes factors against one hypothesis is one too."""
 COLUMNS = ["policy_version", "model_version", "eligible_variants", "assignment_key_hash", "assignment", "fallback"]
 
 Group = tuple[str, tuple[tuple[str, tuple[tuple[int, int], ...]], ...]]
