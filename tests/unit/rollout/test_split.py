@@ -10,7 +10,7 @@ from flywheel.gateway.record import Answer, inference_row
 from flywheel.lake.tables import Lake
 from flywheel.rollout import canaries, routing
 from flywheel.rollout.routing import Canary, Shadow, Variant
-from flywheel.rollout.split import check_split, drawn, split_checks
+from flywheel.rollout.split import Drawn, check_split, drawn, split_checks
 
 WHO = {"actor": "t", "reason": "r"}
 FIRST = routing.bootstrap("triage", Variant(version="v1", folder="/v1"), actor="t")
@@ -100,8 +100,10 @@ def test_false_alarms_are_rare_over_many_looks():
     rng = random.Random(3)
     alarms = 0
     for _ in range(200):
-        rows = [row(f"{rng.random()}", MORE) for _ in range(60)]
-        alarms += any(check.alarm for look in range(10, 61, 10) for check in checks(rows[:look]))
+        arms = ["a" if rng.random() < 0.25 else "v1" for _ in range(200)]
+        draws = [Drawn(MORE.n, str(key), arm, frozenset({"v1", "a"})) for key, arm in enumerate(arms)]
+        looks = (split_checks(draws[:look], POLICIES) for look in range(20, 201, 20))
+        alarms += any(check.alarm for checked in looks for check in checked)
     assert alarms == 0
 
 
