@@ -120,7 +120,7 @@ def check_split(lake: Lake, routing: Routing) -> list[SplitCheck]:
     policies[routing.n] = routing
     days = _days(policies[routing.epoch].ts.date(), utcnow().date())
     rows = lake.read("inferences", flow=routing.flow, dates=days, columns=COLUMNS)
-    rows = rows.filter(pc.greater_equal(rows["policy_version"], routing.epoch))
+    rows = rows.filter(pc.field("policy_version") >= routing.epoch)
     draws = (drawn(row) for row in rows.to_pylist())
     return split_checks((draw for draw in draws if draw is not None), policies)
 
