@@ -55,6 +55,8 @@ def test_status_of_nothing_as_json(tmp_path):
         (["report"], "come to a verdict"),
         (["approve", "v2", "--reason", "fine"], "No turn of 'triage' has a candidate 'v2'"),
         (["turn"], "no live model"),
+        (["canary", "start", "v2", "--reason", "x"], "no live model"),
+        (["canary", "stop", "v2", "--reason", " "], "Say why"),
         (["import", "missing.jsonl"], "missing.jsonl"),
         (["label", "--annotator", "ann", "--second", "--curated"], "Choose one of"),
         (["labels", "export", "--out", "x.json", "--format", "excel"], "argilla, label-studio"),
@@ -186,7 +188,9 @@ def test_run_every_asks_with_the_same_configuration_until_it_is_stopped(tmp_path
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(line.startswith("not due: live model") and line.endswith("calendar: none\n") for line in lines)
-    assert errors == "stopped\n"
+    upkeep, stopped = errors.splitlines()
+    assert upkeep.startswith("✓ maintain"), "once a day"
+    assert stopped == "stopped"
 
 
 def test_up_and_turn_take_the_configured_first_model_only_while_nothing_is_live(tmp_path, monkeypatch):

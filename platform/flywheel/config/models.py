@@ -70,6 +70,9 @@ class GatewayConfig(Config):
     shadow_queue: int = Field(default=64, ge=0, description="mirrored requests waiting; past it they are dropped")
     shadow_concurrency: int = Field(default=4, ge=1)
     shadow_timeout_s: float = Field(default=20, gt=0)
+    canary_timeout_s: float = Field(
+        default=20, gt=0, description="a canary without a (first) answer for so long: the live model answers instead"
+    )
     default_max_tokens: int = Field(default=48, gt=0, description="answer length where a request names none")
 
 
