@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from flywheel.capture.events import to_event
@@ -15,6 +15,9 @@ from flywheel.gateway import metrics, reactions
 from flywheel.gateway.asked import Asked, read_chat
 from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.chat import Answering, Stream, streamed, whole
+from flywheel.gateway.choosing.best_of import BestOf
+from flywheel.gateway.choosing.found import find_ranker
+from flywheel.gateway.choosing.rankers import Ranker
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, unavailable
@@ -36,6 +39,7 @@ class Gateway:
         outbox: Outbox,
         feedback_key: bytes,
         keys: ApiKeys,
+        ranker: Callable[[str, FlywheelConfig], Ranker] = find_ranker,
     ) -> None:
         settings = config.gateway
         self.config, self.keys, self.outbox = config, keys, outbox
@@ -44,7 +48,7 @@ class Gateway:
         self.mirror = Mirror(engines, self.router, outbox, settings)
         self.tokens = FeedbackTokens(feedback_key, flow=config.flow, days=settings.feedback_token_days)
         self._answering = Answering(
-            engines=engines,
+            best_of=BestOf(settings.best_of, ranker(settings.best_of.ranker, config), engines),
             router=self.router,
             outbox=outbox,
             mirror=self.mirror,

@@ -136,11 +136,12 @@ def _log_plackett_luce(scores: Sequence[float], temperature: float, order: Seque
     best, log_total = -math.inf, -math.inf
     for index in (index for index in range(len(scores)) if index not in chosen):
         best, log_total = _include(best, log_total, scores[index], temperature)
-    steps = []
+    steps: list[float] = []
     for index in reversed(order):
         best, log_total = _include(best, log_total, scores[index], temperature)
         steps.append(_scaled(scores[index] - best, temperature) - log_total)
-    logs, total = [], 0.0
+    logs: list[float] = []
+    total = 0.0
     for step in reversed(steps):
         total += step
         logs.append(min(total, 0.0))
@@ -164,7 +165,8 @@ def _scaled(gap: float, temperature: float) -> float:
 
 
 def _log_uniform(count: int, places: int) -> list[float]:
-    logs, total = [], 0.0
+    logs: list[float] = []
+    total = 0.0
     for place in range(places):
         total -= math.log(count - place)
         logs.append(total)

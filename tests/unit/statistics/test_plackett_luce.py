@@ -124,9 +124,9 @@ def test_below_the_top_of_a_long_list_places_are_not_summed_up():
     drawn = draw_ranking(scores, Policy(2.0, 0.1), shown=4, rng=random.Random(1))
     assert drawn.position_propensities[1:] == [None] * 3
     top = softmax(scores, 2.0)[drawn.order[0]]
-    assert drawn.position_propensities[0] == pytest.approx(0.1 / 9 + 0.9 * top)
-    assert position_propensities(scores, UNIFORM, [3, 4]) == [1 / 9, 1 / 9]
-    assert position_propensities(scores, GREEDY, [8, 7, 0]) == [1.0, 1.0, 0.0]
+    assert drawn.position_propensities[0] == pytest.approx(0.1 / len(scores) + 0.9 * top)
+    assert position_propensities(scores, UNIFORM, [3, 4]) == [1 / len(scores)] * 2
+    assert position_propensities(scores, GREEDY, [6, 5, 0]) == [1.0, 1.0, 0.0]
 
 
 def test_greedy_is_the_sorted_list_and_the_limit_of_small_temperatures():
