@@ -21,6 +21,8 @@ from flywheel.gateway.choosing.rankers import Ranker
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, unavailable
+from flywheel.gateway.rank import Ranking
+from flywheel.gateway.rank_request import read_rank
 from flywheel.gateway.route import Router, accepted_names, check_model
 from flywheel.gateway.tokens import FeedbackTokens
 from flywheel.records import Consent, Feedback
@@ -56,6 +58,7 @@ class Gateway:
             config_hash=config_hash(config),
             timeout_s=config.engine.request_timeout_s,
         )
+        self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config))
         self._active = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -114,6 +117,13 @@ class Gateway:
         assignment = self.router.assign(asked)
         check_model(asked.model, assignment.routing)
         return await (streamed if asked.stream else whole)(self._answering, asked, assignment)
+
+    async def rank(self, caller: Caller, body: dict[str, Any], headers: Any) -> dict[str, Any]:
+        """Order the product's items; the list is recorded like an answer."""
+        wanted = read_rank(body, headers, tenant=caller.tenant, settings=self.config.gateway.ranking)
+        assignment = self.router.assign(wanted.asked)
+        check_model(wanted.asked.model, assignment.routing)
+        return await self._ranking.rank(self._answering, wanted, assignment)
 
     def models(self) -> list[str]:
         """Names that ``model`` may have."""
