@@ -112,7 +112,7 @@ class Inference(Record):
     params: dict[str, Any] = Field(default_factory=dict, description="sampling parameters as asked")
     choices: list[str] = Field(default_factory=list, description="all answers drawn")
     choice_served: int = 0
-    choice_scores: list[float] = Field(default_factory=list, description="best-of-n: the ranker's, one a choice")
+    choice_scores: list[float] = Field(default_factory=list[float], description="best-of-n: the ranker's, one a choice")
     choice_propensity: float | None = Field(
         default=None, ge=0, le=1, description="best-of-n: chance of the served choice given the answers drawn"
     )

@@ -90,7 +90,7 @@ def inference_row(asked: Asked, answer: Answer, assignment: Assignment, *, confi
         latency_ms=answer.latency_ms,
         config_hash=config_hash,
     )
-    return row.model_copy(update=answer.drawn) if answer.drawn else row
+    return Inference.model_validate({**row.__dict__, **answer.drawn}) if answer.drawn else row
 
 
 def mark(body: dict[str, Any], asked: Asked, token: str, version: str) -> dict[str, Any]:

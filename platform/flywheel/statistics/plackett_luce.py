@@ -66,7 +66,8 @@ def prefix_log_propensities(scores: Sequence[float], policy: Policy, order: Sequ
     if policy.epsilon == 1:
         return uniform
     explore, exploit = math.log(policy.epsilon), math.log1p(-policy.epsilon)
-    return [_log_sum(explore + one, exploit + other) for one, other in zip(uniform, ranked, strict=True)]
+    mixed = (_log_sum(explore + one, exploit + other) for one, other in zip(uniform, ranked, strict=True))
+    return [min(log, 0.0) for log in mixed]  # of a certain list the sum may come out above 0 by rounding
 
 
 def position_propensities(scores: Sequence[float], policy: Policy, order: Sequence[int]) -> list[float | None]:

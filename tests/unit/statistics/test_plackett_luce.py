@@ -138,6 +138,12 @@ def test_greedy_is_the_sorted_list_and_the_limit_of_small_temperatures():
         assert drawn.position_propensities == pytest.approx([1.0] * 4)
 
 
+@given(st.floats(0, 1), st.floats(-9, 9))
+def test_the_only_list_is_certain_and_never_more(epsilon, score):
+    (log,) = prefix_log_propensities([score], Policy(1.0, epsilon), [0])
+    assert -1e-12 < log <= 0
+
+
 def test_a_list_without_scores_keeps_its_order_for_certain():
     drawn = given_ranking(5, shown=3)
     assert (drawn.order, drawn.prefix_log_propensities) == ([0, 1, 2], [0.0] * 3)
