@@ -62,7 +62,9 @@ class TextScorer:
         self._config, self._device = config, "cuda" if config.num_gpus else "cpu"
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            model: Any = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+            model: Any = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype="auto" if config.num_gpus else "float32", use_safetensors=True
+            )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{folder} cannot be a ranker: {error}. Name another gateway.ranker.model.") from error
         if model.config.num_labels != 1:

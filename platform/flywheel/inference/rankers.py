@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,17 @@ def check_ranker_folder(path: Path) -> None:
     Raises:
         ModelError: names what is missing and what to do.
     """
-    if not (path / "config.json").is_file():
-        raise ModelError(f"gateway.ranker.model {path} is no model folder; give one that save_pretrained() wrote")
+    place = f"gateway.ranker.model {path}"
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{place} is no model folder; give one that save_pretrained() wrote") from error
+    kinds = config.get("architectures") or []
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        # Loaded all the same, a model without a score head would get a random one.
+        raise ModelError(f"{place} holds {', '.join(kinds) or 'no known model'}, not a sequence classifier")
     if not any(path.glob("*.safetensors")):
-        raise ModelError(f"gateway.ranker.model {path} has no *.safetensors; save it with save_pretrained()")
+        raise ModelError(f"{place} has no *.safetensors; save it with save_pretrained()")
 
 
 def application(config: RankerConfig) -> Any:
