@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError
 
 from flywheel.config import RankingConfig
 from flywheel.gateway.asked import MAX_ID, Asked, read_chat
@@ -86,8 +87,11 @@ def read_rank(body: dict[str, Any], headers: Mapping[str, str], *, tenant: str, 
     """
     try:
         sent = RankSent.model_validate(body)
+        sent.model_dump_json()  # half a surrogate pair passes validation but no store
     except ValidationError as error:
         raise bad_request(_explain(error)) from error
+    except PydanticSerializationError as error:
+        raise bad_request("the body is not valid Unicode") from error
     if len(sent.items) > settings.max_items:
         raise bad_request(f"'items': at most {settings.max_items} (gateway.ranking.max_items), not {len(sent.items)}")
     return RankAsked(
@@ -104,12 +108,8 @@ def _asked(sent: RankSent, headers: Mapping[str, str], tenant: str) -> Asked:
     """Headers, user and messages are read as of a chat; without a context there is no message."""
     messages = [{"role": "user", "content": sent.query}] if sent.query is not None else sent.messages
     chat = {"messages": messages or [{"role": "user", "content": ""}], "user": sent.user, "model": sent.model}
+    chat = {key: value for key, value in chat.items() if value is not None}
     asked = read_chat(chat, headers, tenant=tenant, default_max_tokens=1)
-    for item in sent.items:  # half a surrogate pair passes validation but no store
-        try:
-            item.model_dump_json()
-        except ValueError as error:
-            raise bad_request(f"the item '{item.id}' holds text that is not valid Unicode") from error
     return replace(asked, params={"k": sent.k} if sent.k else {}, messages=asked.messages if messages else [])
 
 

@@ -16,7 +16,7 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.gateway.api import build_app
 from flywheel.gateway.auth import ApiKeys
-from flywheel.gateway.choosing.best_of import mean_logprob
+from flywheel.gateway.choosing.best_of import mean_logprob, not_for
 from flywheel.gateway.choosing.rankers import Likelihood, RankerProblem, Scored
 from flywheel.gateway.service import Gateway
 from flywheel.records import Inference
@@ -264,6 +264,22 @@ def test_a_rating_of_the_one_answer_means_the_served_one():
     best_of = Inference.model_validate({**row, "choice_served": 2, "choosing": chosen})
     assert best_of.rated_choice(0) == 2
     assert [Inference.model_validate(row).rated_choice(index) for index in (0, 1, 2)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"messages": []}, None),
+        ({"messages": [], "n": 1, "temperature": 0.1, "tools": []}, None),
+        ({"prompt": "a completion"}, "no_chat"),
+        ({"messages": [], "n": 2}, "client_asked_n"),
+        ({"messages": [], "tools": [{"type": "function"}]}, "tools"),
+        ({"messages": [], "temperature": 0}, "greedy"),
+        ({"messages": [], "temperature": 1e-6}, "greedy"),
+    ],
+)
+def test_a_request_that_gets_one_draw_has_a_reason(body, why):
+    assert not_for(body) == why
 
 
 def test_a_choice_without_tokens_has_no_likelihood():

@@ -9,15 +9,20 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from flywheel.capture.outbox import Outbox, outbox_folder
-from flywheel.config import FlywheelConfig, load
+from flywheel.config import FlywheelConfig, RankingConfig, load
 from flywheel.errors import CaptureError
 from flywheel.gateway.api import build_app
 from flywheel.gateway.auth import ApiKeys
 from flywheel.gateway.choosing.found import find_ranker
-from flywheel.gateway.choosing.rankers import RankerProblem, Scored
+from flywheel.gateway.choosing.rankers import Opinion, RankerProblem, Scored
+from flywheel.gateway.problems import ApiProblem
+from flywheel.gateway.rank import draw, listed
+from flywheel.gateway.rank_request import read_rank
 from flywheel.gateway.service import Gateway
 from flywheel.records import Inference
 from flywheel.rollout import routing
@@ -237,6 +242,8 @@ def test_without_a_live_model_it_is_503(tmp_path):
         {"items": [{"id": "ann@example.com"}]},
         {"items": [{"id": "a b"}]},
         {"items": [{"id": "a", "text": "\ud800"}]},
+        {"items": ITEMS, "ranker_version": "\ud800"},
+        {"items": ITEMS, "messages": [1]},
         {"items": [{"id": "a", "features": {"f": [1]}}]},
         {"items": [{"id": "a", "socre": 1}]},
         {"items": [{"id": f"i{n}"} for n in range(6)]},
@@ -271,3 +278,34 @@ def test_scores_that_are_no_numbers_are_refused(tmp_path, value):
             return await client.post("/v1/rank", content=b'{"items": [{"id": "a", "score": %s}]}' % value.encode())
 
     assert asyncio.run(run()).status_code == 400
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "score", "role"]) | st.text(), inner)
+    ),
+    max_leaves=8,
+)
+item = st.fixed_dictionaries(
+    {"id": st.sampled_from("abcdef") | values},
+    optional={"text": values, "score": values, "features": st.dictionaries(st.text(max_size=3), values)},
+)
+bodies = st.fixed_dictionaries(
+    {"items": st.lists(item, max_size=4) | values},
+    optional=dict.fromkeys(["messages", "query", "user", "model", "k", "policy", "idempotency_key"], values),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(bodies)
+def test_whatever_is_sent_is_understood_or_refused_and_never_fails(body):
+    try:
+        wanted = read_rank(body, {}, tenant="t", settings=RankingConfig())
+    except ApiProblem as problem:
+        if problem.status != 400:
+            raise
+        return
+    drawn = draw(wanted, Opinion([0.0] * len(wanted.items), None, None))
+    row = [one.model_dump_json() for one in listed(wanted.items, [0.0] * len(wanted.items), drawn)]
+    assert len(row) == len(wanted.items) >= len(drawn.order) == wanted.places

@@ -18,6 +18,7 @@ from flywheel.gateway.asked import Asked
 from flywheel.gateway.choosing.policy import choosing, policy_of
 from flywheel.gateway.choosing.rankers import Candidate, Desk, Ranker
 from flywheel.gateway.engine_client import EngineClient
+from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.record import DONE, Answer, event
 from flywheel.statistics.policies import UNIFORM, pick, probabilities
 from flywheel.text.hashing import unit_interval
@@ -34,10 +35,10 @@ class BestOf:
         self._settings, self._policy, self._engines = settings, policy_of(settings), engines
         self._desk = Desk(ranker, settings.timeout_s)
 
-    def answers(self, asked: Asked) -> int:
-        """How many to draw; 1: it is off for this request."""
+    def answers(self, asked: Asked, body: Mapping[str, Any]) -> int:
+        """How many to draw for a request that asks the engine for ``body``; 1: it is off."""
         wanted = asked.best_of or self._settings.n
-        reason = not_for(asked.params) if wanted > 1 else None
+        reason = not_for(body) if wanted > 1 else None
         if reason is not None:
             OFF.labels(reason).inc()
         return 1 if reason is not None else wanted
@@ -48,12 +49,15 @@ class BestOf:
         Raises:
             ApiProblem: as the engine client does.
         """
-        count, body = self.answers(asked), asked.engine_body(version, stream=False)
+        body = asked.engine_body(version, stream=False)
+        count = self.answers(asked, body)
         if count == 1:
             return await self._engines.chat(version, body, timeout_s)
         body |= {"n": count, **({"logprobs": True} if self._desk.ranker.name == "likelihood" else {})}
         drawn = await self._engines.chat(version, body, timeout_s)
-        choices: list[dict[str, Any]] = drawn["choices"]
+        choices: list[dict[str, Any]] = drawn.get("choices") or []
+        if not all(isinstance(choice.get("message"), dict) for choice in choices) or not choices:
+            raise ApiProblem(502, "the engine ended without an answer", "server_error", code="engine_error")
         served = await self._choose(asked, answer, choices)
         choice = {**choices[served], "index": 0}
         if not asked.params.get("logprobs"):
@@ -62,12 +66,13 @@ class BestOf:
 
     async def stream(self, asked: Asked, answer: Answer, version: str, timeout_s: float) -> AsyncIterator[str]:
         """Server-sent events. With best-of-n they begin when all answers are there: nobody can choose earlier."""
-        if self.answers(asked) > 1:
+        body = asked.engine_body(version, stream=True)
+        if self.answers(asked, body) > 1:
             for chunk in as_chunks(await self.chat(asked, answer, version, timeout_s)):
                 yield event(chunk)
             yield DONE
             return
-        async for block in self._engines.stream(version, asked.engine_body(version, stream=True), timeout_s):
+        async for block in self._engines.stream(version, body, timeout_s):
             yield block
 
     async def _choose(self, asked: Asked, answer: Answer, choices: Sequence[Mapping[str, Any]]) -> int:
@@ -89,13 +94,15 @@ class BestOf:
         return served
 
 
-def not_for(params: Mapping[str, Any]) -> str | None:
+def not_for(body: Mapping[str, Any]) -> str | None:
     """Why a request gets one draw only; None: it does not."""
-    if params.get("n", 1) != 1:
+    if "messages" not in body:
+        return "no_chat"
+    if body.get("n", 1) != 1:
         return "client_asked_n"
-    if params.get("tools"):
+    if body.get("tools"):
         return "tools"  # a ranker reads text; which tool is called is not for it to decide
-    temperature = params.get("temperature")
+    temperature = body.get("temperature")
     if isinstance(temperature, int | float) and temperature < GREEDY_BELOW:
         return "greedy"
     return None
