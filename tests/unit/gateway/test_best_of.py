@@ -130,7 +130,7 @@ def test_the_best_answer_is_served_and_all_are_kept(tmp_path):
 
 
 def test_the_logged_chance_is_how_often_a_choice_is_served(tmp_path):
-    scores, n = [0.0, 1.0, 2.0], 600
+    scores, n = [0.0, 1.0, 2.0], 250
     world = World(tmp_path, Rewards(*scores), n=3, policy="softmax", temperature=0.8, epsilon=0.2)
     world.ask(*[ask()] * n)
     rows = world.rows()
@@ -173,15 +173,19 @@ def test_without_scores_every_answer_has_the_same_true_chance(tmp_path, ranker, 
     assert texts == [row["choices"][row["choice_served"]] for row in rows]
 
 
-def test_fallbacks_are_counted(tmp_path):
-    world = World(tmp_path, Rewards(error=RankerProblem("unavailable")), n=2)
+def test_fallbacks_are_counted_and_told_once(tmp_path, caplog):
+    world = World(tmp_path, Rewards(error=RankerProblem("unavailable", "it is gone")), n=2)
 
     async def run():
         async with world.client() as client:
-            await client.post("/v1/chat/completions", json=ask())
+            for _ in range(3):
+                await client.post("/v1/chat/completions", json=ask())
             return (await client.get("/metrics")).text
 
-    assert 'flywheel_ranker_fallbacks_total{ranker="reward",reason="unavailable"}' in asyncio.run(run())
+    with caplog.at_level("WARNING", logger="flywheel.gateway.choosing"):
+        metrics = asyncio.run(run())
+    assert len([record for record in caplog.records if "it is gone" in record.getMessage()]) == 1
+    assert 'flywheel_ranker_fallbacks_total{ranker="reward",reason="unavailable"}' in metrics
 
 
 @pytest.mark.parametrize(

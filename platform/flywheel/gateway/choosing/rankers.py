@@ -114,6 +114,7 @@ class Desk:
 
     def __init__(self, ranker: Ranker, timeout_s: float) -> None:
         self.ranker, self._timeout_s = ranker, timeout_s
+        self._said: str | None = None
 
     async def opinion(self, messages: Sequence[Message], candidates: Sequence[Candidate]) -> Opinion:
         """Usable scores, or a counted reason."""
@@ -123,13 +124,20 @@ class Desk:
                 scored = await self.ranker.score(messages, candidates)
             reason = unusable(scored.values, len(candidates))
             if reason is None:
+                self._said = None
                 return Opinion(scored.values, scored.version, None)
         except TimeoutError:
             reason = "timeout"
         except RankerProblem as problem:
             reason = problem.reason
-            log.warning("the ranker '%s' gave no scores: %s", self.ranker.name, problem)
-        except Exception:  # a bug in a ranker must not cost the user the answer that is there
-            log.exception("the ranker '%s' failed", self.ranker.name)
+            self._tell(reason, str(problem))
+        except Exception as error:  # noqa: BLE001  (a bug in a ranker must not cost the user the answer that is there)
+            self._tell(f"{reason}: {type(error).__name__}", repr(error))
         FALLBACKS.labels(self.ranker.name, reason).inc()
         return Opinion(None, None, reason)
+
+    def _tell(self, what: str, detail: str) -> None:
+        """Once until it changes: the counter says how often, and a ranker that is gone is gone for every request."""
+        if what != self._said:
+            self._said = what
+            log.warning("the ranker '%s' gives no scores: %s", self.ranker.name, detail)
