@@ -66,6 +66,36 @@ class Fallback(Record):
     reason: str = Field(description="a code: not_ready, engine_timeout, engine_unavailable, ...")
 
 
+class Choosing(Record):
+    """By what rule one of several answers, or the order of a list, was chosen. Chances are beside what they are of."""
+
+    policy: str = Field(description="softmax, epsilon_greedy, uniform; given: the order that was sent, for certain")
+    temperature: float = Field(description="of the softmax over scores; 0: the best score, ties split evenly")
+    epsilon: float = Field(description="share of uniform choices")
+    ranker: str = Field(description="what scored: none, given, likelihood, reward")
+    ranker_version: str | None = None
+    fallback: str | None = Field(default=None, description="why there were no scores to choose by, e.g. timeout")
+    request_key_hash: str | None = Field(
+        default=None, description="lists: equal for a request and its retries, which draw alike"
+    )
+
+
+class RankedCandidate(Record):
+    """One item that a list was made of, shown or not. In the order in which the product sent them."""
+
+    id: str = Field(description="the product's key of the item: no personal data")
+    text: str | None = None
+    features: dict[str, Any] = Field(default_factory=dict, description="numbers and short texts")
+    score: float | None = None
+    rank: int | None = Field(default=None, description="place in the shown list, 1 is the top; None: not shown")
+    prefix_log_propensity: float | None = Field(
+        default=None, description="log chance of the list from the top down to this item, under the policy"
+    )
+    position_propensity: float | None = Field(
+        default=None, description="chance of this item at this place over all lists; None: not cheap to know"
+    )
+
+
 class Inference(Record):
     """One answered request. Produced by the gateway (or an import), consumed by every later stage.
 
@@ -101,6 +131,17 @@ class Inference(Record):
     params: dict[str, Any] = Field(default_factory=dict, description="sampling parameters as asked")
     choices: list[str] = Field(default_factory=list, description="all answers drawn")
     choice_served: int = 0
+    choice_scores: list[float] = Field(default_factory=list[float], description="best-of-n: the ranker's, one a choice")
+    choice_propensity: float | None = Field(
+        default=None, ge=0, le=1, description="best-of-n: chance of the served choice given the answers drawn"
+    )
+    ranking: list[RankedCandidate] = Field(
+        default_factory=list[RankedCandidate], description="/v1/rank: the items; then there are no choices"
+    )
+    list_log_propensity: float | None = Field(
+        default=None, le=0, description="/v1/rank: log chance of the whole shown list given the items"
+    )
+    choosing: Choosing | None = Field(default=None, description="the policy of either; None: nothing was chosen")
     finish_reason: str | None = Field(
         default=None, description="stop, length, error, client_disconnect, or interrupted (the replica died)"
     )
@@ -112,12 +153,19 @@ class Inference(Record):
     tags: dict[str, str] = Field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    def rated_choice(self, choice_index: int) -> int:
+        """The place in ``choices`` that a feedback's ``choice_index`` means: it counts what the client got.
+
+        Of best-of-n the client got one answer, whatever its place in the draw.
+        """
+        return self.choice_served if self.choosing is not None and choice_index == 0 else choice_index
+
 
 class RankedItem(Record):
     """One item of a ranked list as it was shown."""
 
     id: str
-    rank: int
+    rank: int = Field(description="1 is the top, as /v1/rank said")
     shown_ms: float | None = None
     action: str | None = None
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from flywheel.config.models import PrivacyConfig
-from flywheel.records import Feedback, Inference, ShadowPair
+from flywheel.records import Feedback, Inference, RankedCandidate, ShadowPair
 from flywheel.text.names import load_names
 from flywheel.text.personal_data import detect
 from flywheel.text.surrogates import is_surrogate, replace
 
 _IDENTITY_PARAMS = frozenset({"user", "safety_identifier", "prompt_cache_key"})
 """Request parameters that hold the caller's own id of a person; the row's keyed ``subject`` stands for it."""
+
+_ITEM_TEXTS = ("text", "features")
+"""Of an item of a ranked list; its id is the product's own key, which reactions and rankers are joined by."""
 
 _ROUNDS = 8
 """New neighbours can make a new number out of old digits; each round replaces what the last one uncovered."""
@@ -45,7 +48,7 @@ class Anonymiser:
         return text
 
     def inference(self, inference: Inference) -> Inference:
-        """Messages, answers, parameters and tags; the conversation is the session, else the row itself."""
+        """Messages, answers, items, parameters and tags; the conversation is the session, else the row itself."""
         conversation = inference.session_id or inference.inference_id
         params = {name: value for name, value in inference.params.items() if name not in _IDENTITY_PARAMS}
         return inference.model_copy(
@@ -55,21 +58,24 @@ class Anonymiser:
                     for message in inference.messages
                 ],
                 "choices": [self.text(choice, conversation) for choice in inference.choices],
+                "ranking": [self._item(item, conversation) for item in inference.ranking],
                 "params": self._deep(params, conversation),
                 "tags": self._deep(inference.tags, conversation),
             }
         )
 
     def feedback(self, feedback: Feedback, conversation: str) -> Feedback:
-        """The correction or comment; ``conversation`` is that of the inference it is about."""
-        if feedback.text is None:
-            return feedback
-        return feedback.model_copy(update={"text": self.text(feedback.text, conversation)})
+        """The correction or comment, and what was done with items; ``conversation`` is that of the inference."""
+        items = [item.model_copy(update={"action": self._deep(item.action, conversation)}) for item in feedback.items]
+        return feedback.model_copy(update={"text": self._deep(feedback.text, conversation), "items": items})
 
     def shadow_pair(self, pair: ShadowPair, conversation: str) -> ShadowPair:
         """Both answers and the error; ``conversation`` is that of the inference."""
         fields = ("live_answer", "candidate_answer", "error")
         return pair.model_copy(update={name: self._deep(getattr(pair, name), conversation) for name in fields})
+
+    def _item(self, item: RankedCandidate, conversation: str) -> RankedCandidate:
+        return item.model_copy(update={name: self._deep(getattr(item, name), conversation) for name in _ITEM_TEXTS})
 
     def _deep(self, value: Any, conversation: str) -> Any:
         if isinstance(value, str):

@@ -8,6 +8,7 @@ keeps its numbers and loses its text.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple, get_args
 
@@ -22,7 +23,9 @@ PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 TEXT_REMOVED: Final = "text_removed"
 """Tag of an inference without text; its value is the reason."""
 NO_CONSENT: Final = "no_consent"
-_TEXT_FIELDS: Final = frozenset({"messages", "choices", "text", "live_answer", "candidate_answer", "params", "error"})
+_TEXT_FIELDS: Final = frozenset(
+    {"messages", "choices", "ranking", "text", "live_answer", "candidate_answer", "params", "error"}
+)
 _PERSON_FIELDS: Final = frozenset({"subject", "session_id", "user"})
 
 
@@ -61,9 +64,8 @@ class Privatiser:
         """A reaction; where it names no user it is the inference's."""
         subject = self._keyring.pseudonym(row.tenant, row.subject) if row.subject else link.subject
         named = row.model_copy(update={"subject": subject, "ingest_ts": utcnow()})
-        if link.has_text:
-            return self._anonymiser.feedback(named, link.conversation)
-        return named.model_copy(update={"text": None})
+        stored = named if link.has_text else named.model_copy(update={"text": None})
+        return self._anonymiser.feedback(stored, link.conversation)
 
     def shadow_pair(self, row: ShadowPair, link: Link) -> ShadowPair:
         """A comparison, under the conversation key of its inference so that both answers match its text."""
@@ -124,6 +126,13 @@ def link_of(row: Inference) -> Link:
 
 
 def _without_text(row: Inference) -> Inference:
-    numbers = {key: value for key, value in row.params.items() if isinstance(value, int | float | bool)}
-    update = {"messages": [], "choices": [], "params": numbers, "tags": {**row.tags, TEXT_REMOVED: NO_CONSENT}}
+    ranking = [item.model_copy(update={"text": None, "features": _numbers(item.features)}) for item in row.ranking]
+    update = {
+        "messages": [], "choices": [], "ranking": ranking, "params": _numbers(row.params),
+        "tags": {**row.tags, TEXT_REMOVED: NO_CONSENT},
+    }  # fmt: skip
     return row.model_copy(update=update)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if isinstance(value, int | float | bool)}

@@ -3,8 +3,10 @@
 from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
+    BestOfConfig,
     CadenceConfig,
     CaptureConfig,
+    ChoosingConfig,
     ClusterConfig,
     EngineConfig,
     EvaluationConfig,
@@ -19,6 +21,8 @@ from flywheel.config.models import (
     MiningConfig,
     PrivacyConfig,
     QualityConfig,
+    RankerConfig,
+    RankingConfig,
     RegressionConfig,
     RewardModelConfig,
     RolloutConfig,
@@ -28,8 +32,10 @@ from flywheel.config.models import (
 )
 
 __all__ = [
+    "BestOfConfig",
     "CadenceConfig",
     "CaptureConfig",
+    "ChoosingConfig",
     "ClusterConfig",
     "EndpointConfig",
     "EngineConfig",
@@ -47,6 +53,8 @@ __all__ = [
     "ParameterGrid",
     "PrivacyConfig",
     "QualityConfig",
+    "RankerConfig",
+    "RankingConfig",
     "RegressionConfig",
     "RewardModelConfig",
     "RolloutConfig",

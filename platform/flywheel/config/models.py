@@ -55,6 +55,54 @@ class EngineConfig(Config):
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share one copy of the weights")
 
 
+class RankerConfig(Config):
+    """A reward model that scores answers and items while users wait: a Serve application of its own."""
+
+    model: str | None = Field(
+        default=None, description="folder of a sequence classifier in safetensors; none: there is no such application"
+    )
+    version: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name in rows; default: the folder's"
+    )
+    max_length: int = Field(default=512, gt=1, description="tokens of prompt plus answer; prompts lose their beginning")
+    batch_size: int = Field(default=32, ge=1, description="candidates in one forward pass")
+    threads: int = Field(default=1, ge=1, description="CPU threads of one replica")
+    num_cpus: float = Field(default=0.5, ge=0, description="logical CPUs reserved for one replica")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs reserved for one replica; 0 runs on CPU")
+    num_replicas: int = Field(default=1, ge=1)
+
+    def name(self) -> str | None:
+        """The version in force; None without a model."""
+        return (self.version or Path(self.model).name) if self.model else None
+
+
+class ChoosingConfig(Config):
+    """How one of several is chosen by score. The chance of what was chosen is recorded with it."""
+
+    policy: Literal["softmax", "epsilon_greedy", "uniform"] = "softmax"
+    temperature: float = Field(default=1.0, ge=1e-6, description="softmax: in units of the ranker's score")
+    epsilon: float = Field(default=0.05, ge=0, le=1, description="share of uniform choices that is mixed in")
+    timeout_s: float = Field(default=1.0, gt=0, description="a ranker that is slower is done without")
+
+
+class BestOfConfig(ChoosingConfig):
+    """Best-of-n: several answers are drawn, one is served."""
+
+    n: int = Field(default=1, ge=1, le=8, description="answers drawn where a request names no best_of; 1: off")
+    ranker: Literal["none", "likelihood", "reward"] = Field(
+        default="likelihood", description="likelihood: mean log-probability of the tokens; reward: gateway.ranker"
+    )
+
+
+class RankingConfig(ChoosingConfig):
+    """Ranked lists (POST /v1/rank)."""
+
+    ranker: Literal["none", "given", "reward"] = Field(
+        default="given", description="given: the scores that the product sends; reward: gateway.ranker"
+    )
+    max_items: int = Field(default=200, ge=1, le=1_000, description="items of one request at the most")
+
+
 class GatewayConfig(Config):
     """The HTTP service."""
 
@@ -74,6 +122,15 @@ class GatewayConfig(Config):
         default=20, gt=0, description="a canary without a (first) answer for so long: the live model answers instead"
     )
     default_max_tokens: int = Field(default=48, gt=0, description="answer length where a request names none")
+    best_of: BestOfConfig = Field(default_factory=BestOfConfig)
+    ranking: RankingConfig = Field(default_factory=RankingConfig)
+    ranker: RankerConfig = Field(default_factory=RankerConfig)
+
+    @model_validator(mode="after")
+    def _rankers_have_a_model(self) -> GatewayConfig:
+        if "reward" in {self.best_of.ranker, self.ranking.ranker} and not self.ranker.model:
+            raise ValueError("ranker 'reward' needs gateway.ranker.model: the folder of a sequence classifier")
+        return self
 
 
 class CaptureConfig(Config):

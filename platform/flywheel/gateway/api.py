@@ -88,6 +88,19 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
             if not handed_over:
                 gateway.finish()
 
+    @app.post("/v1/rank", response_model=None)
+    async def rank(request: Request) -> Response:
+        """An order for the product's items, drawn by a policy over a ranker's scores; recorded with its chance."""
+        caller, body = await _body(request, gateway)
+        gateway.admit(request.headers.get("x-flywheel-flow"))
+        gateway.begin()
+        try:
+            ranking = await gateway.rank(caller, body, request.headers)
+        finally:
+            gateway.finish()
+        marks = ranking["flywheel"]
+        return Json(ranking, headers={HEADER_ID: marks["inference_id"], HEADER_TOKEN: marks["feedback_token"]})
+
     @app.get("/v1/models", response_model=None)
     async def models(request: Request) -> Response:
         """The names that ``model`` may have; the first is the flow, which always means the live model."""

@@ -1,4 +1,6 @@
-"""What runs as Serve applications: gateway, capture, controller. Builders take the path of the configuration.
+"""What runs as Serve applications: gateway, capture, controller, and a ranker where one is configured.
+
+Builders take the path of the configuration.
 
 ``serve deploy configs/local/serve.yaml`` names the builders; ``deploy.py`` deploys the same from Python.
 """
@@ -159,6 +161,13 @@ def capture(args: dict[str, str]) -> Any:
 def controller(args: dict[str, str]) -> Any:
     """Serve application ``controller``: no route, one supervised loop."""
     return _supervised(ControllerReplica, "Controller", _path(args))
+
+
+def ranker(args: dict[str, str]) -> Any:
+    """Serve application ``ranker-<version>``: no route, the reward model of ``gateway.ranker``."""
+    from flywheel.inference import rankers
+
+    return rankers.application(load_config(_path(args)).gateway.ranker)
 
 
 def user_config(config: FlywheelConfig) -> dict[str, str]:

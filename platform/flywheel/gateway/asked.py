@@ -23,7 +23,7 @@ SAMPLING = {
 """Passed on to the engine. A list of what is allowed: engines take fields that change more than the sampling."""
 WITHOUT_EFFECT = {
     "messages", "model", "stream", "stream_options", "user", "metadata", "store", "service_tier", "safety_identifier",
-    "prompt_cache_key", "parallel_tool_calls",
+    "prompt_cache_key", "parallel_tool_calls", "best_of",
 }  # fmt: skip
 """Read elsewhere, or sent by clients without meaning here."""
 MAX_ID = 256
@@ -47,6 +47,8 @@ class Asked:
     stream: bool
     include_usage: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    best_of: int | None = None
+    """Answers to draw for the one that is served (``choosing.best_of``); None: as configured."""
 
     def engine_body(self, version: str, *, stream: bool, request_id: str | None = None) -> dict[str, Any]:
         """What the engine of ``version`` is asked, with this inference's id."""
@@ -109,6 +111,7 @@ def read_chat(body: dict[str, Any], headers: Mapping[str, str], *, tenant: str, 
         params=params,
         stream=stream,
         include_usage=isinstance(options, dict) and bool(options.get("include_usage")),
+        best_of=_best_of(body),
     )
 
 
@@ -151,6 +154,17 @@ def _check_params(params: dict[str, Any]) -> None:
         value = params.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise bad_request(f"'{name}' must be a whole number of at least 1")
+
+
+def _best_of(body: dict[str, Any]) -> int | None:
+    value = body.get("best_of")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_CHOICES:
+        raise bad_request(f"'best_of' must be a whole number from 1 to {MAX_CHOICES}")
+    if value > 1 and body.get("n", 1) not in {1, None}:
+        raise bad_request("'best_of' serves one of several answers: leave 'n' out, or set it to 1")
+    return value
 
 
 def _messages(value: Any) -> list[Message]:

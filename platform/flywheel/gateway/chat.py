@@ -18,7 +18,7 @@ from flywheel.capture.outbox import Outbox
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics
 from flywheel.gateway.asked import Asked
-from flywheel.gateway.engine_client import EngineClient
+from flywheel.gateway.choosing.best_of import BestOf
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
 from flywheel.gateway.record import DONE, Answer, event, inference_row, mark, payload
@@ -34,7 +34,7 @@ DISCONNECT = "client_disconnect"
 class Answering:
     """What answering needs; one per replica."""
 
-    engines: EngineClient
+    best_of: BestOf
     router: Router
     outbox: Outbox
     mirror: Mirror
@@ -73,7 +73,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
     """
     answer, version = Answer(started=assignment.decided), assignment.variant.version
     try:
-        body = await service.engines.chat(version, asked.engine_body(version, stream=False), service.timeout_s)
+        body = await service.best_of.chat(asked, answer, version, service.timeout_s)
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
         metrics.REQUESTS.labels(DISCONNECT).inc()
@@ -97,7 +97,7 @@ async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> 
         ApiProblem: the engine gave no first event, or the request is not durable. No byte was sent.
     """
     answer, version = Answer(started=assignment.decided), assignment.variant.version
-    blocks = service.engines.stream(version, asked.engine_body(version, stream=True), service.timeout_s)
+    blocks = service.best_of.stream(asked, answer, version, service.timeout_s)
     try:
         first = await _first(blocks)
         await service.outbox.open_request(service.row(asked, answer, assignment))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.errors import FlywheelError
 from flywheel.gateway.apps import user_config
 from flywheel.gateway.auth import load_keys
+from flywheel.inference.rankers import app_name
 
 APPS = ("gateway", "capture", "controller")
 MODULE = "flywheel.gateway.apps"
@@ -46,7 +48,8 @@ def serve_config(config_path: Path | str, config: FlywheelConfig) -> dict[str, A
                 ),
             }
             for name in APPS
-        ],
+        ]
+        + _ranker(config, args),
     }
 
 
@@ -68,16 +71,25 @@ def deploy(config_path: Path | str, config: FlywheelConfig, *, timeout_s: float 
     client = _get_global_client()
     assert client is not None, "serve.start() connects to Serve"
     client.deploy_apps(ServeDeploySchema.model_validate(content))
-    _wait(timeout_s)
+    _wait(timeout_s, [app["name"] for app in content["applications"]])
 
 
-def _wait(timeout_s: float) -> None:
+def _ranker(config: FlywheelConfig, args: dict[str, str]) -> list[dict[str, Any]]:
+    """The application of ``gateway.ranker``, under its version's name: a new version is a new application."""
+    version = config.gateway.ranker.name()
+    if version is None:
+        return []
+    app = {"name": app_name(version), "route_prefix": None, "import_path": f"{MODULE}:ranker", "args": dict(args)}
+    return [app]
+
+
+def _wait(timeout_s: float, names: Sequence[str]) -> None:
     from ray import serve
 
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         apps = serve.status().applications
-        states = {name: apps[name].status.value if name in apps else "NOT_STARTED" for name in APPS}
+        states = {name: apps[name].status.value if name in apps else "NOT_STARTED" for name in names}
         if all(state == "RUNNING" for state in states.values()):
             return
         failed = next((name for name, state in states.items() if state in BAD), None)

@@ -92,7 +92,8 @@ def _pair(copy: _Copy, answer: Answer, error: str | None) -> ShadowPair:
         subject=live.subject,
         candidate=copy.candidate,
         live_version=live.model_version,
-        live_answer=live.choices[live.choice_served],
+        # Of best-of-n a plain draw, since the candidate is drawn once: the served one is picked to be better.
+        live_answer=live.choices[0 if live.choosing else live.choice_served],
         candidate_answer=answer.choices[0] if answer.choices else None,
         live_latency_ms=live.latency_ms,
         candidate_latency_ms=answer.latency_ms,

@@ -27,6 +27,8 @@ class Answer:
     completion_tokens: int | None = None
     ttft_ms: float | None = None
     latency_ms: float | None = None
+    drawn: dict[str, Any] = field(default_factory=dict)
+    """Columns of the row where several answers were drawn for the one that is served (``choosing.best_of``)."""
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the request was accepted."""
@@ -63,7 +65,7 @@ class Answer:
 
 def inference_row(asked: Asked, answer: Answer, assignment: Assignment, *, config_hash: str) -> Inference:
     """The row as the outbox takes it: raw text, raw user id."""
-    return Inference(
+    row = Inference(
         inference_id=asked.inference_id,
         flow=assignment.routing.flow,
         tenant=asked.tenant,
@@ -90,6 +92,7 @@ def inference_row(asked: Asked, answer: Answer, assignment: Assignment, *, confi
         latency_ms=answer.latency_ms,
         config_hash=config_hash,
     )
+    return Inference.model_validate({**row.__dict__, **answer.drawn}) if answer.drawn else row
 
 
 def mark(body: dict[str, Any], asked: Asked, token: str, version: str) -> dict[str, Any]:

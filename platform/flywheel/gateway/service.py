@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from flywheel.capture.events import to_event
@@ -16,9 +16,14 @@ from flywheel.gateway.asked import Asked, read_chat
 from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.canary import answered
 from flywheel.gateway.chat import Answering, Stream
+from flywheel.gateway.choosing.best_of import BestOf
+from flywheel.gateway.choosing.found import find_ranker
+from flywheel.gateway.choosing.rankers import Ranker
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, unavailable
+from flywheel.gateway.rank import Ranking
+from flywheel.gateway.rank_request import read_rank
 from flywheel.gateway.route import Router, accepted_names, check_model
 from flywheel.gateway.tokens import FeedbackTokens
 from flywheel.records import Consent, Feedback
@@ -38,6 +43,7 @@ class Gateway:
         feedback_key: bytes,
         keys: ApiKeys,
         assignment_key: bytes | None = None,
+        ranker: Callable[[str, FlywheelConfig], Ranker] = find_ranker,
     ) -> None:
         settings = config.gateway
         self.config, self.keys, self.outbox = config, keys, outbox
@@ -48,7 +54,7 @@ class Gateway:
         self.mirror = Mirror(engines, self.router, outbox, settings)
         self.tokens = FeedbackTokens(feedback_key, flow=config.flow, days=settings.feedback_token_days)
         self._answering = Answering(
-            engines=engines,
+            best_of=BestOf(settings.best_of, ranker(settings.best_of.ranker, config), engines),
             router=self.router,
             outbox=outbox,
             mirror=self.mirror,
@@ -56,6 +62,7 @@ class Gateway:
             config_hash=config_hash(config),
             timeout_s=config.engine.request_timeout_s,
         )
+        self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config))
         self._active = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -113,6 +120,12 @@ class Gateway:
         """Answer with the model that the routing assigns; a ``Stream`` when it was asked for one."""
         check_model(asked.model, self.router.live())
         return await answered(self._answering, asked, self.router.assign(asked), self.config.gateway.canary_timeout_s)
+
+    async def rank(self, caller: Caller, body: dict[str, Any], headers: Any) -> dict[str, Any]:
+        """Order the product's items; the list is recorded like an answer."""
+        wanted = read_rank(body, headers, tenant=caller.tenant, settings=self.config.gateway.ranking)
+        check_model(wanted.asked.model, self.router.live())
+        return await self._ranking.rank(self._answering, wanted, self.router.assign(wanted.asked))
 
     def models(self) -> list[str]:
         """Names that ``model`` may have."""

@@ -103,12 +103,15 @@ def _one(
 
     if inference.inference_id not in consented:
         return drop("no_training_consent")
+    if inference.ranking:
+        return drop("ranked_list")  # its items are learnt from by rankers, not by the model that answers
     if not (0 <= inference.choice_served < len(inference.choices)) or inference.finish_reason in UNUSABLE_FINISH:
         return drop("no_answer", inference.finish_reason)
     reason = excluded.reason(inference.inference_id, inference.subject)
     if reason is not None and reason not in SCORED:
         return drop("held_out", reason)
-    events = [row for row in events if row.kind == "correction" or row.choice_index == inference.choice_served]
+    served = inference.choice_served
+    events = [row for row in events if row.kind == "correction" or inference.rated_choice(row.choice_index) == served]
     return _target(inference, events, reason) or drop(*_why_not(inference, events))
 
 

@@ -56,7 +56,11 @@ def mine_cases(lake: Lake, config: FlywheelConfig, *, progress: Progress | None 
 def _mine(lake: Lake, config: FlywheelConfig, progress: Progress) -> MiningReport:
     progress.start("mine", "reading")
     flow = config.flow
-    rows = [row for row in lake.records("inferences", Inference, flow=flow) if row.traffic_kind != "shadow"]
+    rows = [
+        row
+        for row in lake.records("inferences", Inference, flow=flow)
+        if row.traffic_kind != "shadow" and not row.ranking  # a ranked list is no question that a model answers
+    ]
     feedback = lake.records("feedback", Feedback, flow=flow)
     signs = signs_of_failure(rows, feedback, lake.records("judgements", Judgement, flow=flow))
     stored = suites.stored_cases(lake, flow)

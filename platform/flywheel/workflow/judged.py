@@ -28,6 +28,7 @@ ASKED = (
     "model_version",
     "choices",
     "choice_served",
+    "list_log_propensity",
 )
 BY_PEOPLE = ["explicit", "human"]
 
@@ -63,7 +64,8 @@ def read_judged(lake: Lake, flow: str, now: datetime) -> list[Judged]:
     """Every answer of a flow with an explicit opinion, in the order the lake learnt of them."""
     said = explicit(lake.read("feedback", flow=flow, columns=SAID))
     asked = _of(lake.read("inferences", flow=flow, columns=ASKED), said["inference_id"].unique())
-    asked = asked.filter(pc.field("traffic_kind") != "shadow")
+    # Of a ranked list nobody can say that an answer of the model was right or wrong.
+    asked = asked.filter((pc.field("traffic_kind") != "shadow") & pc.field("list_log_propensity").is_null())
     consents = lake.records("consents", Consent, flow=flow)
     train, judge = (consented_ids(asked, consents, purpose, now) for purpose in ("training", "evaluation"))
     seen, events = _first_seen(said), opinions(from_arrow(said, Feedback))

@@ -14,7 +14,10 @@ from flywheel.lake.schemas import MODELS, SCHEMAS, SHARED_FLOW, from_arrow, part
 from flywheel.records import Check, Decision, EvalCase, EvalResult, Inference, Message, Reason, Record, Signal
 
 TS = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
-NESTED = (records.Message, records.RankedItem, records.Check, records.Reason, records.Fallback)
+NESTED = (
+    records.Message, records.RankedItem, records.RankedCandidate, records.Choosing, records.Check, records.Reason,
+    records.Fallback,
+)  # fmt: skip
 """Row types that live inside others and have no table of their own."""
 
 SAMPLES: list[tuple[str, Record]] = [
@@ -59,12 +62,30 @@ SAMPLES: list[tuple[str, Record]] = [
     )),
     ("turns", Manifest(kind="turn", id="t", flow="f", created=TS, parents=["dataset/d"], code_version="1",
                        config_hash="c", seed=3, data={"deep": {"list": [1.5, {"x": None}]}})),
+    ("inferences", Inference(
+        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[], choices=["a", "b"],
+        choice_served=1, choice_scores=[-0.5, 2.0], choice_propensity=0.75,
+        choosing=records.Choosing(policy="softmax", temperature=0.5, epsilon=0.1, ranker="reward", ranker_version="r1"),
+    )),
+    ("inferences", Inference(
+        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[], list_log_propensity=-1.5,
+        ranking=[
+            records.RankedCandidate(id="x", text="ü", features={"price": 1.5, "brand": "b"}, score=1.0, rank=1,
+                                    prefix_log_propensity=-0.5, position_propensity=0.6),
+            records.RankedCandidate(id="y"),
+        ],
+        choosing=records.Choosing(policy="given", temperature=0.0, epsilon=0.0, ranker="none", fallback="timeout"),
+    )),
 ]  # fmt: skip
 
 ARROW_OF = {
     str: "string", int: "int64", float: "double", bool: "bool", datetime: "timestamp[us, tz=UTC]",
     records.Message: "struct<role: string, content: string>",
     records.RankedItem: "struct<id: string, rank: int64, shown_ms: double, action: string>",
+    records.RankedCandidate: "struct<id: string, text: string, features: string, score: double, rank: int64, "
+    "prefix_log_propensity: double, position_propensity: double>",
+    records.Choosing: "struct<policy: string, temperature: double, epsilon: double, ranker: string, "
+    "ranker_version: string, fallback: string, request_key_hash: string>",
     records.Check: "struct<kind: string, expected: string, fields: list<item: string>, tolerance: double, "
     "threshold: double>",
     records.Fallback: "struct<assigned: string, eligible: list<item: string>, propensity: double, reason: string>",
