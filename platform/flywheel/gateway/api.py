@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from flywheel.gateway.asked import read_json
 from flywheel.gateway.auth import Caller
 from flywheel.gateway.chat import Stream
+from flywheel.gateway.guard import Guard, caller_of
 from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.service import Gateway
 
@@ -62,6 +63,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app = FastAPI(title="Flywheel gateway", lifespan=lifespan)
     app.add_exception_handler(ApiProblem, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
+    app.add_middleware(Guard, keys=gateway.keys, flow=gateway.config.flow, routes=app.router.routes)
     _add_chat(app, gateway)
     _add_reactions(app, gateway)
     _add_state(app, gateway)
@@ -89,9 +91,8 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
                 gateway.finish()
 
     @app.get("/v1/models", response_model=None)
-    async def models(request: Request) -> Response:
+    async def models() -> Response:
         """The names that ``model`` may have; the first is the flow, which always means the live model."""
-        gateway.keys.check(request.headers.get("authorization"))
         names = gateway.models()
         return Json(
             {
@@ -126,15 +127,13 @@ def _add_state(app: FastAPI, gateway: Gateway) -> None:
         return Json({"status": "ready", "live": routing.live.version, "routing": routing.n})
 
     @app.get("/metrics", response_model=None)
-    async def metrics(request: Request) -> Response:
+    async def metrics() -> Response:
         """Counters of this replica, for Prometheus."""
-        gateway.keys.check(request.headers.get("authorization"))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _body(request: Request, gateway: Gateway) -> tuple[Caller, dict[str, Any]]:
-    """Sender and body of an authorised request, at most ``max_body_bytes`` of it."""
-    caller = gateway.keys.check(request.headers.get("authorization"))
+    """Sender and body of an admitted request, at most ``max_body_bytes`` of it."""
     limit = gateway.config.gateway.max_body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
@@ -144,7 +143,7 @@ async def _body(request: Request, gateway: Gateway) -> tuple[Caller, dict[str, A
         raw += part
         if len(raw) > limit:
             raise _too_large(limit)
-    return caller, read_json(bytes(raw))
+    return caller_of(request), read_json(bytes(raw))
 
 
 def _too_large(limit: int) -> ApiProblem:

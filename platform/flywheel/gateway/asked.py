@@ -47,6 +47,7 @@ class Asked:
     stream: bool
     include_usage: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    key_id: str | None = None
 
     def engine_body(self, version: str, *, stream: bool, request_id: str | None = None) -> dict[str, Any]:
         """What the engine of ``version`` is asked, with this inference's id."""

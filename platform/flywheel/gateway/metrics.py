@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from flywheel import telemetry
 
@@ -11,5 +11,7 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 REQUESTS = Counter(telemetry.REQUESTS_TOTAL, "Chat requests by outcome", ["outcome"])
 SECONDS = Histogram(telemetry.REQUEST_SECONDS, "Seconds until the last token", ["model"], buckets=BUCKETS)
 FEEDBACK = Counter(telemetry.FEEDBACK_TOTAL, "Feedback events acknowledged", ["kind"])
+REFUSED = Counter(telemetry.REFUSED_TOTAL, "Requests refused before they were read", ["reason"])
+KEYS_STALE = Gauge(telemetry.KEYS_STALE, "1: the key file is bad, and the last good keys are in force")
 SHADOW_SENT = Counter(telemetry.SHADOW_SENT_TOTAL, "Mirrored requests sent to a shadow", ["candidate"])
 SHADOW_DROPPED = Counter(telemetry.SHADOW_DROPPED_TOTAL, "Mirrored requests dropped", ["candidate", "reason"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flywheel.capture.events import to_event
@@ -51,6 +52,7 @@ class Gateway:
             tokens=self.tokens,
             config_hash=config_hash(config),
             timeout_s=config.engine.request_timeout_s,
+            keys=keys,
         )
         self._active = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -58,7 +60,9 @@ class Gateway:
     async def start(self) -> None:
         """Look at the routing once and begin to poll and to mirror."""
         await self.router.step()
-        self._tasks = [asyncio.create_task(_background(work)) for work in (self.router.run(), self.mirror.run())]
+        self._tasks = [
+            asyncio.create_task(_background(work)) for work in (self.router.run(), self.mirror.run(), self.keys.run())
+        ]
 
     async def stop(self) -> None:
         """Finish what is being recorded, then close the outbox; the shipper takes over what is in it."""
@@ -103,7 +107,8 @@ class Gateway:
     def asked(self, caller: Caller, body: dict[str, Any], headers: Any) -> Asked:
         """See ``asked.read_chat``."""
         limit = self.config.gateway.default_max_tokens
-        return read_chat(body, headers, tenant=caller.tenant, default_max_tokens=limit)
+        asked = read_chat(body, headers, tenant=caller.tenant, default_max_tokens=limit)
+        return replace(asked, key_id=caller.key_id)
 
     async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
         """Answer with the model that the routing assigns; a ``Stream`` when it was asked for one."""
