@@ -105,8 +105,9 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
 def _add_reactions(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/feedback", response_model=None)
     async def feedback(request: Request) -> Response:
-        """One reaction to one answer; acknowledged once it is durable."""
-        return Json({"feedback_id": await gateway.feedback(*await _body(request, gateway))})
+        """A reaction to an answer or a session, or a batch of them; acknowledged once they are durable."""
+        taken = await gateway.feedback(*await _body(request, gateway))
+        return Json(taken.answer(), status_code=taken.status())
 
     @app.post("/v1/consent", response_model=None)
     async def consent(request: Request) -> Response:

@@ -104,7 +104,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
     await service.store(row)
     service.mirror.offer(asked, row, assignment.routing.shadows)
     _observe(answer, version)
-    return mark(body, asked, service.tokens.issue(asked.tenant, asked.inference_id), version)
+    return mark(body, asked, service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id), version)
 
 
 async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> Stream:
@@ -143,7 +143,7 @@ class Stream:
         self._service, self._asked, self._assignment, self._answer = service, asked, assignment, answer
         self._first, self._blocks = first, blocks
         self._closing = False
-        self.token = service.tokens.issue(asked.tenant, asked.inference_id)
+        self.token = service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id)
 
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events as the client gets them; ``[DONE]`` only after the completion row is durable."""

@@ -17,6 +17,7 @@ from flywheel.gateway.asked import Asked, read_chat
 from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.chat import Answering, Stream, streamed, whole
 from flywheel.gateway.engine_client import EngineClient
+from flywheel.gateway.feedback import Taken, take
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.route import Router, accepted_names, check_model
@@ -120,14 +121,14 @@ class Gateway:
         """Names that ``model`` may have."""
         return accepted_names(self.router.policy) if self.router.policy else [self.config.flow]
 
-    async def feedback(self, caller: Caller, body: dict[str, Any]) -> str:
-        """Record one reaction; its id, once it is durable."""
-        sent = reactions.read_feedback(body)
-        self.tokens.check(sent.feedback_token, caller.tenant, sent.inference_id)
-        row = reactions.feedback_row(sent, flow=self.config.flow, tenant=caller.tenant)
-        await self._store(caller, [row])
-        metrics.FEEDBACK.labels(row.kind).inc()
-        return row.feedback_id
+    async def feedback(self, caller: Caller, body: dict[str, Any]) -> Taken:
+        """Record one reaction or a batch; what came of it, once it is durable."""
+        limit = self.config.gateway.feedback_items
+        taken = take(body, caller, self.tokens, flow=self.config.flow, limit=limit)
+        await self._store(caller, taken.rows)
+        for row in taken.rows:
+            metrics.FEEDBACK.labels(row.kind).inc()
+        return taken
 
     async def consent(self, caller: Caller, body: dict[str, Any]) -> int:
         """Record a statement; the number of purposes it was about, once it is durable."""
