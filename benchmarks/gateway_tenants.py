@@ -157,8 +157,9 @@ def main() -> None:
     bare, _ = ratio(rows, "unlimited", given.seed)
     target = {
         "name": "p99 of one tenant beside another past its limit, over p99 alone", "target": TARGET,
-        "measured": measured, "interval": interval, "peer": f"without the limit: {bare:.1f}", "met": measured < TARGET,
-        "why_not": None if measured < TARGET else "see the rows",
+        "measured": measured, "interval": interval, "peer": f"without the limit: {bare:.1f}",
+        "met": interval[1] < TARGET,
+        "why_not": None if interval[1] < TARGET else "the rounds differ too much, or the limit does not protect",
     }  # fmt: skip
     print(target)
     print(write("gateway-tenants", given.seed, rows, [target]))
