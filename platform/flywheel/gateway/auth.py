@@ -109,8 +109,10 @@ class ApiKeys:
 
     async def refresh(self) -> None:
         """Read the file if it changed. A bad one is reported and the last good one stays in force."""
+        if self._path is None:
+            return
         mark = await asyncio.to_thread(_mark, self._path)
-        if self._path is None or mark == self._seen:
+        if mark == self._seen:
             return
         self._seen = mark
         try:
@@ -165,10 +167,8 @@ def _required(path: Path) -> list[ApiKey]:
     return keys
 
 
-def _mark(path: Path | None) -> Mark | None:
+def _mark(path: Path) -> Mark | None:
     """What changes when the file does; None while it cannot be seen. Follows links: mounted secrets swap them."""
-    if path is None:
-        return None
     try:
         found = path.stat()
     except OSError:
