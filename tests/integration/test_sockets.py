@@ -34,6 +34,8 @@ HTTP_TRIES = [
     ("GET", "/api/v0/actors"),
     ("GET", "/api/serve/applications/"),
     ("GET", "/logs"),
+    ("GET", "/-/routes"),
+    ("GET", "/-/healthz"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/feedback"),
     ("POST", "/v1/load_lora_adapter"),
@@ -42,6 +44,12 @@ HTTP_TRIES = [
     ("POST", "/get_or_create_runtime_env"),
     ("PUT", "/api/serve/applications/"),
 ]
+METRICS = "metrics"
+"""Stands for an answer in Prometheus' format: Ray's own numbers, which no setting guards."""
+PUBLIC = {
+    "gateway": {("GET", "/-/routes"): 200, ("GET", "/-/healthz"): 200},  # Serve's proxy answers these itself
+    "dashboard": {("GET", "/"): 200, ("GET", "/-/healthz"): 200},  # the page that asks for the token, and a probe
+}
 GRPC_TRIES = [
     "/ray.rpc.InternalKVGcsService/InternalKVKeys",
     "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
@@ -144,7 +152,8 @@ def spoken_http(port):
                 if not found:
                     return {}
                 continue
-            found[method, path] = answer.status_code
+            prometheus = answer.headers.get("content-type", "").startswith("text/plain; version=")
+            found[method, path] = METRICS if prometheus and answer.status_code == 200 else answer.status_code
     return found
 
 
@@ -161,6 +170,8 @@ def spoken_grpc(port):
                 found[method] = "OK"
             except grpc.RpcError as error:
                 found[method] = error.code().name
+                if found[method] in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}:
+                    return found  # it does not speak gRPC
     return found
 
 
@@ -172,12 +183,14 @@ def test_nothing_is_given_to_whoever_has_no_key(instance):
     report = "\n".join(f"{one.host}:{one.port} {one.process} {http[one] or set(grpc[one].values())}" for one in sockets)
     (instance.log.parent / "sockets.txt").write_text(report)
     print(report)
-    assert {gateway, dashboard} <= {one.port for one in sockets}
-    given = {
-        (one.port, call): status for one, answers in http.items() for call, status in answers.items() if status < 400
-    }
-    assert not given
-    assert not [call for answers in grpc.values() for call, code in answers.items() if code == "OK"]
+    ports = {gateway: "gateway", dashboard: "dashboard"}
+    assert set(ports) <= {one.port for one in sockets if http[one]}
+    assert [one.loopback for one in sockets if one.port in ports] == [True, True]
+    for one, answers in http.items():
+        given = {call: status for call, status in answers.items() if status == METRICS or status < 400}
+        known = PUBLIC.get(ports.get(one.port, ""), {})
+        assert given.items() <= known.items() or set(given.values()) == {METRICS}, (str(one), given)
+    assert not [(str(one), call) for one, said in grpc.items() for call, code in said.items() if code == "OK"]
 
 
 def test_the_gateway_asks_for_its_key_and_has_none_of_vllms_routes(instance):
