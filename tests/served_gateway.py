@@ -11,6 +11,7 @@ from flywheel.capture.outbox import Outbox, outbox_folder
 from flywheel.config import FlywheelConfig, load
 from flywheel.gateway.api import build_app
 from flywheel.gateway.auth import ApiKeys
+from flywheel.gateway.keys import ApiKey, digest, new_id
 from flywheel.gateway.service import Gateway
 from flywheel.rollout import routing
 from flywheel.testing import FakeEngine, LocalEngines, MemoryStore
@@ -39,9 +40,20 @@ def served_gateway(home, *, keys=()):
     routing.publish(store, routing.bootstrap("triage", routing.Variant(version="v1", folder="/v1"), actor="test"))
     outbox = Outbox.open(outbox_folder(config), group_commit_ms=0)
     engines = LocalEngines(FakeEngine("v1"))
-    gateway = Gateway(config, store=store, engines=engines, outbox=outbox, feedback_key=b"k", keys=ApiKeys(list(keys)))
+    gateway = Gateway(
+        config,
+        store=store,
+        engines=engines,
+        outbox=outbox,
+        feedback_key=b"k",
+        keys=ApiKeys([_key(key) for key in keys]),
+    )
     with running(build_app(gateway)) as address:
         yield Served(config, f"{address}/v1")
+
+
+def _key(secret):
+    return ApiKey(id=new_id(), name=secret, sha256=digest(secret), roles=["product"], flows=["triage"])
 
 
 @contextmanager

@@ -171,10 +171,15 @@ class RankedItem(Record):
 
 
 class Feedback(Record):
-    """One reaction to one inference. Produced by the gateway or an import, consumed by quality."""
+    """One reaction to one inference, or to a session. Produced by the gateway or an import, consumed by quality."""
 
     feedback_id: str
-    inference_id: str
+    inference_id: str = Field(
+        description="empty in the tables where session_id is set; before ingestion then an answer of it, or empty"
+    )
+    session_id: str | None = Field(
+        default=None, description="set: about that whole session, as inferences name it; no answer of it is meant"
+    )
     flow: str
     tenant: str = "default"
     choice_index: int = 0

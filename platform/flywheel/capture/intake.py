@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from flywheel.capture.batches import Counts, Waiting
 from flywheel.capture.erased import Erased
 from flywheel.capture.events import MODELS, Body
+from flywheel.capture.joins import Joined, Joins, Reaction
 from flywheel.capture.known import Known, key_of
 from flywheel.capture.landing import Row
 from flywheel.capture.privatise import Link, Privatiser, link_of
@@ -39,7 +40,6 @@ TABLE_OF: Final[dict[str, str]] = {
 INVALID: Final = "invalid"
 WRONG_FLOW: Final = "wrong_flow"
 BAD_ID: Final = "bad_inference_id"
-UNKNOWN_INFERENCE: Final = "unknown_inference"
 NOT_ANONYMISED: Final = "not_anonymised"
 UNREADABLE: Final = "unreadable_segment"
 
@@ -132,10 +132,10 @@ class Intake:
                 parsed[event.row.kind].append((event, record))
         self._consents(parsed["consent"])
         links = self._inferences(parsed["inference"])
-        reactions = [*parsed["feedback"], *parsed["shadow_pair"]]
-        links |= self._known.links({_inference_id(record) for _, record in reactions} - links.keys())
-        self._reactions("feedback", parsed["feedback"], links)
-        self._reactions("shadow_pairs", parsed["shadow_pair"], links)
+        reactions = [_reaction(record) for _, record in [*parsed["feedback"], *parsed["shadow_pair"]]]
+        joins = Joins(self._known, self._privatiser, links, reactions)
+        self._reactions("feedback", parsed["feedback"], joins)
+        self._reactions("shadow_pairs", parsed["shadow_pair"], joins)
         return self._outcome
 
     def _parsed(self, event: Arrived) -> Body | None:
@@ -170,24 +170,25 @@ class Intake:
             self._keep("inferences", row, has_text=links[row.inference_id].has_text)
         return links
 
-    def _reactions(self, table: str, parsed: Sequence[tuple[Arrived, Body]], links: dict[str, Link]) -> None:
+    def _reactions(self, table: str, parsed: Sequence[tuple[Arrived, Body]], joins: Joins) -> None:
         for event, record in self._new(table, parsed):
-            link = links.get(_inference_id(record))
-            if link is None:
-                self._wait(event)
-                continue
-            if self._erased.answer(link.subject, _inference_id(record)):
+            reaction = _reaction(record)
+            joined = joins.of(reaction)
+            if joined is None:
+                self._wait(event, joins.missing(reaction, self._patience))
+            elif not isinstance(joined, Joined):
+                self._refuse(event, *joined)
+            elif self._erased.answer(joined.link.subject, joined.answer):
                 self._outcome.erased += 1
-                continue
-            row = self._tried(event, partial(self._private_reaction, record, link))
-            if row is not None:
-                self._keep(table, row, has_text=link.has_text)
+            else:
+                row = self._tried(event, partial(self._private_reaction, reaction, joined.link))
+                if row is not None:
+                    self._keep(table, row, has_text=joined.link.has_text)
 
-    def _private_reaction(self, record: Body, link: Link) -> Body:
-        if isinstance(record, Feedback):
-            return self._privatiser.feedback(record, link)
-        assert isinstance(record, ShadowPair)
-        return self._privatiser.shadow_pair(record, link)
+    def _private_reaction(self, reaction: Reaction, link: Link) -> Body:
+        if isinstance(reaction, Feedback):
+            return self._privatiser.feedback(reaction, link)
+        return self._privatiser.shadow_pair(reaction, link)
 
     def _new(self, table: str, parsed: Sequence[tuple[Arrived, T]]) -> list[tuple[Arrived, T]]:
         """Without those that came twice in the batch or are in the table already."""
@@ -203,10 +204,10 @@ class Intake:
                 fresh.append((event, record))
         return fresh
 
-    def _wait(self, event: Arrived) -> None:
+    def _wait(self, event: Arrived, missing: tuple[str, str]) -> None:
         since = event.since or self._now
         if self._now - since >= self._patience:
-            self._refuse(event, UNKNOWN_INFERENCE, f"inference_id: did not arrive within {self._patience}")
+            self._refuse(event, *missing)
         else:
             self._outcome.waiting.append(Waiting(segment=event.segment, seq=event.row.seq, since=since))
 
@@ -250,12 +251,14 @@ def _problem(record: Body, flow: str) -> tuple[str, str] | None:
         return None
     if record.flow != flow:
         return WRONG_FLOW, "flow: is not the flow of the segment"
+    if isinstance(record, Feedback) and record.session_id and not record.inference_id:
+        return None
     return None if is_uuid7(record.inference_id) else (BAD_ID, "inference_id: is not a UUIDv7")
 
 
-def _inference_id(record: Body) -> str:
-    assert not isinstance(record, Consent)
-    return record.inference_id
+def _reaction(record: Body) -> Reaction:
+    assert isinstance(record, Feedback | ShadowPair)
+    return record
 
 
 def _explain(error: ValidationError) -> str:

@@ -7,7 +7,8 @@ full its day is. When somebody else commits for this flow, the caller forgets th
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,10 +17,10 @@ import pyarrow.compute as pc
 from flywheel.capture.privatise import TEXT_REMOVED, Link
 from flywheel.lake.schemas import partition_date
 from flywheel.lake.tables import Lake
-from flywheel.records import Record
+from flywheel.records import Feedback, Record
 
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "inferences": ("inference_id", "subject", "session_id", "tags"),
+    "inferences": ("inference_id", "subject", "session_id", "tags", "tenant"),
     "feedback": ("feedback_id",),
     "consents": ("subject", "purpose", "ts"),
     "shadow_pairs": ("inference_id", "candidate"),
@@ -71,6 +72,21 @@ class Known:
             found.update(links)
         return found
 
+    def sessions(self, wanted: Mapping[str, Collection[str]]) -> dict[str, tuple[str, Link]]:
+        """An answer of each stored session among ``wanted``, by date; of several dates and answers the newest.
+
+        Args:
+            wanted: date -> pseudonyms of sessions.
+        """
+        found: dict[str, tuple[str, Link]] = {}
+        for date in sorted(wanted):
+            answers = _answers(self._partitions("inferences", [date])[date], wanted[date])
+            if len(answers) < len(wanted[date]) and self._age("inferences", date) > REFRESH_S:
+                self._drop(("inferences", date))
+                answers = _answers(self._partitions("inferences", [date])[date], wanted[date])
+            found.update(answers)
+        return found
+
     def add(self, table: str, data: pa.Table) -> None:
         """Our own commit of ``data`` (in the table's schema): keep the partitions that are held up to date."""
         for date in data["date"].unique().to_pylist():
@@ -114,9 +130,21 @@ def key_of(table: str, row: Record) -> tuple[Any, ...]:
 def _by_date(rows: Sequence[Record]) -> dict[str, list[Any]]:
     groups: dict[str, list[Any]] = {}
     for row in rows:
-        date = partition_date(getattr(row, "inference_id", None), getattr(row, "ts", None))
-        groups.setdefault(date, []).append(row)
+        for date in _dates(row):
+            groups.setdefault(date, []).append(row)
     return groups
+
+
+def _dates(row: Record) -> list[str]:
+    """Where a row may lie. A reaction to a session lies by its own time, and a retry may come after midnight."""
+    if isinstance(row, Feedback) and row.session_id is not None:
+        return days_of_session(row.ts)
+    return [partition_date(getattr(row, "inference_id", None), getattr(row, "ts", None))]
+
+
+def days_of_session(ts: datetime) -> list[str]:
+    """The partitions where answers of a session are looked for, and where a reaction to it may lie: newest last."""
+    return [partition_date(None, ts - timedelta(days=1)), partition_date(None, ts)]
 
 
 def _matching(held: pa.Table, column: str, values: Sequence[Any]) -> pa.Table:
@@ -126,9 +154,19 @@ def _matching(held: pa.Table, column: str, values: Sequence[Any]) -> pa.Table:
 
 def _links(held: pa.Table, inference_ids: Sequence[str]) -> dict[str, Link]:
     matches = _matching(held, "inference_id", inference_ids)
-    return {
-        row["inference_id"]: Link(
-            row["subject"], row["session_id"] or row["inference_id"], f'"{TEXT_REMOVED}"' not in (row["tags"] or "")
-        )
-        for row in matches.to_pylist()
-    }
+    return {row["inference_id"]: _link(row) for row in matches.to_pylist()}
+
+
+def _answers(held: pa.Table, sessions: Collection[str]) -> dict[str, tuple[str, Link]]:
+    """The newest answer of each session; ids sort by their time."""
+    matches = _matching(held, "session_id", list(sessions)).sort_by("inference_id")
+    return {row["session_id"]: (row["inference_id"], _link(row)) for row in matches.to_pylist()}
+
+
+def _link(row: dict[str, Any]) -> Link:
+    return Link(
+        row["subject"],
+        row["session_id"] or row["inference_id"],
+        f'"{TEXT_REMOVED}"' not in (row["tags"] or ""),
+        row["tenant"] or "default",
+    )

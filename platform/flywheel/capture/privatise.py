@@ -35,6 +35,7 @@ class Link(NamedTuple):
     subject: str
     conversation: str
     has_text: bool
+    tenant: str = "default"
 
 
 class Privatiser:
@@ -54,7 +55,7 @@ class Privatiser:
         named = row.model_copy(
             update={
                 "subject": self._keyring.pseudonym(row.tenant, row.subject),
-                "session_id": self._session(row.tenant, row.session_id),
+                "session_id": self.session(row.tenant, row.session_id) if row.session_id else None,
                 "ingest_ts": now,
             }
         )
@@ -63,9 +64,14 @@ class Privatiser:
     def feedback(self, row: Feedback, link: Link) -> Feedback:
         """A reaction; where it names no user it is the inference's."""
         subject = self._keyring.pseudonym(row.tenant, row.subject) if row.subject else link.subject
-        named = row.model_copy(update={"subject": subject, "ingest_ts": utcnow()})
+        about = {} if row.session_id is None else {"inference_id": "", "session_id": link.conversation}
+        named = row.model_copy(update={"subject": subject, "ingest_ts": utcnow(), **about})
         stored = named if link.has_text else named.model_copy(update={"text": None})
         return self._anonymiser.feedback(stored, link.conversation)
+
+    def session(self, tenant: str, session_id: str) -> str:
+        """Products put user names and addresses into session ids: a pseudonym too, in a name space of its own."""
+        return self._keyring.pseudonym(tenant, f"session\x1f{session_id}")
 
     def shadow_pair(self, row: ShadowPair, link: Link) -> ShadowPair:
         """A comparison, under the conversation key of its inference so that both answers match its text."""
@@ -101,10 +107,6 @@ class Privatiser:
             for purpose in PURPOSES
         )
 
-    def _session(self, tenant: str, session_id: str | None) -> str | None:
-        """Products put user names and addresses into session ids: a pseudonym too, in a name space of its own."""
-        return self._keyring.pseudonym(tenant, f"session\x1f{session_id}") if session_id else None
-
     def _scrubbed(self, value: Any, tenant: str, conversation: str) -> Any:
         if isinstance(value, str):
             return self._anonymiser.text(value, conversation)
@@ -122,7 +124,7 @@ class Privatiser:
 
 def link_of(row: Inference) -> Link:
     """The link of a stored (privatised) inference."""
-    return Link(row.subject, row.session_id or row.inference_id, TEXT_REMOVED not in row.tags)
+    return Link(row.subject, row.session_id or row.inference_id, TEXT_REMOVED not in row.tags, row.tenant)
 
 
 def _without_text(row: Inference) -> Inference:

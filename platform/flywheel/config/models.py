@@ -114,7 +114,11 @@ class GatewayConfig(Config):
     group_commit_ms: float = Field(default=2, ge=0, description="how long a write waits for others to share its sync")
     feedback_token_days: int = Field(default=30, ge=1, description="how long an answer can be rated")
     max_body_bytes: int = Field(default=1_000_000, gt=0)
-    api_keys_file: Path | None = Field(default=None, description="one key a line; required off loopback")
+    api_keys_file: Path | None = Field(
+        default=None, description="keys made by `flywheel keys create`; required off loopback"
+    )
+    api_keys_poll_s: float = Field(default=1, gt=0, description="how often the key file is looked at")
+    feedback_items: int = Field(default=256, ge=1, description="reactions in one batch of /v1/feedback at the most")
     shadow_queue: int = Field(default=64, ge=0, description="mirrored requests waiting; past it they are dropped")
     shadow_concurrency: int = Field(default=4, ge=1)
     shadow_timeout_s: float = Field(default=20, gt=0)

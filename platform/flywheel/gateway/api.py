@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from flywheel.gateway.asked import read_json
 from flywheel.gateway.auth import Caller
 from flywheel.gateway.chat import Stream
+from flywheel.gateway.guard import Guard, caller_of
 from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.service import Gateway
 
@@ -62,6 +63,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app = FastAPI(title="Flywheel gateway", lifespan=lifespan)
     app.add_exception_handler(ApiProblem, _problem)
     app.add_exception_handler(HTTPException, _http_problem)
+    app.add_middleware(Guard, keys=gateway.keys, flow=gateway.config.flow, routes=app.router.routes)
     _add_chat(app, gateway)
     _add_reactions(app, gateway)
     _add_state(app, gateway)
@@ -102,9 +104,8 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
         return Json(ranking, headers={HEADER_ID: marks["inference_id"], HEADER_TOKEN: marks["feedback_token"]})
 
     @app.get("/v1/models", response_model=None)
-    async def models(request: Request) -> Response:
+    async def models() -> Response:
         """The names that ``model`` may have; the first is the flow, which always means the live model."""
-        gateway.keys.check(request.headers.get("authorization"))
         names = gateway.models()
         return Json(
             {
@@ -117,8 +118,9 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
 def _add_reactions(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/v1/feedback", response_model=None)
     async def feedback(request: Request) -> Response:
-        """One reaction to one answer; acknowledged once it is durable."""
-        return Json({"feedback_id": await gateway.feedback(*await _body(request, gateway))})
+        """A reaction to an answer or a session, or a batch of them; acknowledged once they are durable."""
+        taken = await gateway.feedback(*await _body(request, gateway))
+        return Json(taken.answer(), status_code=taken.status())
 
     @app.post("/v1/consent", response_model=None)
     async def consent(request: Request) -> Response:
@@ -139,15 +141,13 @@ def _add_state(app: FastAPI, gateway: Gateway) -> None:
         return Json({"status": "ready", "live": routing.live.version, "routing": routing.n})
 
     @app.get("/metrics", response_model=None)
-    async def metrics(request: Request) -> Response:
+    async def metrics() -> Response:
         """Counters of this replica, for Prometheus."""
-        gateway.keys.check(request.headers.get("authorization"))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _body(request: Request, gateway: Gateway) -> tuple[Caller, dict[str, Any]]:
-    """Sender and body of an authorised request, at most ``max_body_bytes`` of it."""
-    caller = gateway.keys.check(request.headers.get("authorization"))
+    """Sender and body of an admitted request, at most ``max_body_bytes`` of it."""
     limit = gateway.config.gateway.max_body_bytes
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
@@ -157,7 +157,7 @@ async def _body(request: Request, gateway: Gateway) -> tuple[Caller, dict[str, A
         raw += part
         if len(raw) > limit:
             raise _too_large(limit)
-    return caller, read_json(bytes(raw))
+    return caller_of(request), read_json(bytes(raw))
 
 
 def _too_large(limit: int) -> ApiProblem:

@@ -49,6 +49,7 @@ class Asked:
     tags: dict[str, str] = field(default_factory=dict)
     best_of: int | None = None
     """Answers to draw for the one that is served (``choosing.best_of``); None: as configured."""
+    key_id: str | None = None
 
     def engine_body(self, version: str, *, stream: bool, request_id: str | None = None) -> dict[str, Any]:
         """What the engine of ``version`` is asked, with this inference's id."""

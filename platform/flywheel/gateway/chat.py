@@ -18,7 +18,9 @@ from flywheel.capture.outbox import Outbox
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics
 from flywheel.gateway.asked import Asked
+from flywheel.gateway.auth import ApiKeys
 from flywheel.gateway.choosing.best_of import BestOf
+from flywheel.gateway.limits import tokens_of
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
 from flywheel.gateway.record import DONE, Answer, event, inference_row, mark, payload
@@ -41,11 +43,24 @@ class Answering:
     tokens: FeedbackTokens
     config_hash: str
     timeout_s: float
+    keys: ApiKeys
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def row(self, asked: Asked, answer: Answer, assignment: Assignment) -> Inference:
         """The row of this request as it stands."""
         return inference_row(asked, answer, assignment, config_hash=self.config_hash)
+
+    def charge(self, asked: Asked, answer: Answer) -> None:
+        """Take an answer's tokens from the budget of the key that asked, also if the client left before its end."""
+        if asked.key_id is None:
+            return
+        tokens = tokens_of(
+            answer.prompt_tokens,
+            answer.completion_tokens,
+            asked_chars=sum(len(message.content or "") for message in asked.messages),
+            answered_chars=sum(len(text) for text in answer.choices),
+        )
+        self.keys.charge(asked.key_id, tokens)
 
     async def store(self, row: Inference) -> None:
         """Make a finished inference durable.
@@ -76,6 +91,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
         body = await service.best_of.chat(asked, answer, version, service.timeout_s)
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
+        service.charge(asked, answer)
         metrics.REQUESTS.labels(DISCONNECT).inc()
         service.later(service.store(service.row(asked, answer, assignment)))
         raise
@@ -83,11 +99,12 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
         _failed(service, asked, answer, assignment, problem)
         raise
     answer.take(body)
+    service.charge(asked, answer)
     row = service.row(asked, answer, assignment)
     await service.store(row)
     service.mirror.offer(asked, row, assignment.routing.shadows)
     _observe(answer, version)
-    return mark(body, asked, service.tokens.issue(asked.tenant, asked.inference_id), version)
+    return mark(body, asked, service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id), version)
 
 
 async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> Stream:
@@ -126,7 +143,7 @@ class Stream:
         self._service, self._asked, self._assignment, self._answer = service, asked, assignment, answer
         self._first, self._blocks = first, blocks
         self._closing = False
-        self.token = service.tokens.issue(asked.tenant, asked.inference_id)
+        self.token = service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id)
 
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events as the client gets them; ``[DONE]`` only after the completion row is durable."""
@@ -167,6 +184,7 @@ class Stream:
     async def _complete(self, reason: str) -> Inference:
         self._closing = True  # from here on the outbox has the row, also if the client leaves while it is synced
         self._answer.ended(reason)
+        self._service.charge(self._asked, self._answer)
         row = self._service.row(self._asked, self._answer, self._assignment)
         await asyncio.shield(self._service.outbox.complete(row))
         return row

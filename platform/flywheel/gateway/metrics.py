@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from flywheel import telemetry
 
@@ -13,5 +13,7 @@ SECONDS = Histogram(telemetry.REQUEST_SECONDS, "Seconds until the last token", [
 ASSIGNED = Counter(telemetry.ASSIGNED_TOTAL, "Chat requests by the model they were assigned to", ["model", "how"])
 FALLBACKS = Counter(telemetry.FALLBACKS_TOTAL, "Answers of the live model in place of a canary", ["canary", "reason"])
 FEEDBACK = Counter(telemetry.FEEDBACK_TOTAL, "Feedback events acknowledged", ["kind"])
+REFUSED = Counter(telemetry.REFUSED_TOTAL, "Requests refused before they were read", ["reason"])
+KEYS_STALE = Gauge(telemetry.KEYS_STALE, "1: the key file is bad, and the last good keys are in force")
 SHADOW_SENT = Counter(telemetry.SHADOW_SENT_TOTAL, "Mirrored requests sent to a shadow", ["candidate"])
 SHADOW_DROPPED = Counter(telemetry.SHADOW_DROPPED_TOTAL, "Mirrored requests dropped", ["candidate", "reason"])

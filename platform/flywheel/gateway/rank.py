@@ -45,7 +45,7 @@ class Ranking:
         row = service.row(asked, answer, assignment)
         await service.store(row)
         metrics.REQUESTS.labels("ok").inc()
-        return response(row, drawn, service.tokens.issue(asked.tenant, asked.inference_id))
+        return response(row, drawn, service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id))
 
     def _columns(self, wanted: RankAsked, opinion: Opinion, drawn: RankedDraw) -> dict[str, Any]:
         said = choosing(wanted.settings, self._desk.ranker.name, opinion, instead=GIVEN)

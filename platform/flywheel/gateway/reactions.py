@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticSerializationError
 
 from flywheel.gateway.asked import MAX_ID, inference_of
+from flywheel.gateway.kinds import RULES, problem_of
 from flywheel.gateway.problems import bad_request
 from flywheel.records import Consent, Feedback, FeedbackKind, Purpose, RankedItem, feedback_id, utcnow
 
-IMPLICIT = {"click", "copy", "dwell", "completion", "abandon", "reprompt"}
-REPEATABLE = {"click", "copy", "dwell"}
 MAX_TEXT = 100_000
+MAX_PLACE = 100_000
 S = TypeVar("S", bound="Sent")
 
 
@@ -28,29 +28,42 @@ class Sent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class FeedbackSent(Sent):
-    """Body of ``POST /v1/feedback``."""
+class ItemSent(Sent):
+    """One item of a ranked list as it was shown."""
 
-    inference_id: str
-    feedback_token: str | None = None
+    id: str = Field(min_length=1, max_length=MAX_ID)
+    rank: int = Field(ge=0, le=MAX_PLACE)
+    shown_ms: float | None = Field(default=None, ge=0, le=86_400_000)
+    action: str | None = Field(default=None, max_length=MAX_ID)
+
+
+class FeedbackSent(Sent):
+    """Body of ``POST /v1/feedback``: a reaction to one answer, or to a whole session.
+
+    An answer is named by ``inference_id``. A session is named by ``session_id``; then the token is that of any of its
+    answers, and ``inference_id``, if given, names that answer.
+    """
+
+    inference_id: str | None = None
+    session_id: str | None = Field(default=None, min_length=1, max_length=MAX_ID)
+    feedback_token: str | None = Field(default=None, max_length=4_096)
     kind: FeedbackKind
     value: float | None = Field(default=None, allow_inf_nan=False)
     text: str | None = Field(default=None, max_length=MAX_TEXT)
-    choice_index: int = Field(default=0, ge=0)
-    items: list[RankedItem] = Field(default_factory=list, max_length=1_000)
+    choice_index: int = Field(default=0, ge=0, le=MAX_PLACE)
+    items: list[ItemSent] = Field(default_factory=list, max_length=1_000)
     user: str | None = Field(default=None, max_length=MAX_ID)
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=MAX_ID)
 
     @model_validator(mode="after")
     def _says_something(self) -> FeedbackSent:
-        if self.kind == "thumbs" and self.value not in {-1, 1}:
-            raise ValueError("thumbs needs a value of -1 or 1")
-        if self.kind == "rating" and (self.value is None or not 1 <= self.value <= 5):
-            raise ValueError("rating needs a value from 1 to 5")
-        if self.kind == "dwell" and (self.value is None or self.value < 0):
-            raise ValueError("dwell needs a value in milliseconds")
-        if self.kind in {"correction", "comment"} and not (self.text or "").strip():
-            raise ValueError(f"{self.kind} needs a text")
+        if self.inference_id is None and self.session_id is None:
+            raise ValueError("name an inference_id, or a session_id")
+        if self.session_id is not None and (self.choice_index or self.items):
+            raise ValueError("choice_index and items are about one answer; leave them out with a session_id")
+        wrong = problem_of(self.kind, self.value, self.text, session=self.session_id is not None)
+        if wrong:
+            raise ValueError(wrong)
         return self
 
 
@@ -59,7 +72,7 @@ class ConsentSent(Sent):
 
     user: str = Field(min_length=1, max_length=MAX_ID)
     purpose: Purpose | None = None
-    purposes: list[Purpose] = Field(default_factory=list)
+    purposes: list[Purpose] = Field(default_factory=list, max_length=100)
     state: Literal["granted", "withdrawn"]
     policy_version: str = Field(default="1", max_length=MAX_ID)
     expires_at: datetime | None = None
@@ -84,6 +97,8 @@ def read_feedback(body: dict[str, Any]) -> FeedbackSent:
         ApiProblem: 400, naming the field.
     """
     sent = _validated(FeedbackSent, body)
+    if sent.inference_id is None:
+        return sent
     return sent.model_copy(update={"inference_id": inference_of(sent.inference_id)})
 
 
@@ -96,14 +111,21 @@ def read_consent_body(body: dict[str, Any]) -> ConsentSent:
     return _validated(ConsentSent, body)
 
 
-def feedback_row(sent: FeedbackSent, *, flow: str, tenant: str) -> Feedback:
+def feedback_row(sent: FeedbackSent, *, flow: str, tenant: str, about: str) -> Feedback:
     """The row. The same event sent again, to any replica, has the same id.
 
-    Without a user the subject is left empty: ingestion takes it from the inference, whose token was shown.
+    Without a user the subject is left empty: ingestion takes it from the inference or the session.
+
+    Args:
+        sent: what came.
+        flow: of this gateway.
+        tenant: of the caller.
+        about: what is rated, as it may enter the row's id, which is no secret: the inference's id, or a session's mark.
     """
     return Feedback(
-        feedback_id=feedback_id(tenant, sent.inference_id, sent.idempotency_key or _own_key(sent)),
-        inference_id=sent.inference_id,
+        feedback_id=feedback_id(tenant, about, sent.idempotency_key or _own_key(sent)),
+        inference_id=sent.inference_id or "",
+        session_id=sent.session_id,
         flow=flow,
         tenant=tenant,
         choice_index=sent.choice_index,
@@ -112,8 +134,8 @@ def feedback_row(sent: FeedbackSent, *, flow: str, tenant: str) -> Feedback:
         kind=sent.kind,
         value=sent.value,
         text=sent.text,
-        items=sent.items,
-        source="implicit" if sent.kind in IMPLICIT else "explicit",
+        items=[RankedItem(**item.model_dump()) for item in sent.items],
+        source="implicit" if RULES[sent.kind].implicit else "explicit",
     )
 
 
@@ -135,9 +157,11 @@ def consent_rows(sent: ConsentSent) -> Sequence[Consent]:
 
 def _own_key(sent: FeedbackSent) -> str:
     """Clients that give no key: a retry of a statement is the same statement; clicks and the like may repeat."""
-    if sent.kind in REPEATABLE:
+    if RULES[sent.kind].repeats:
         return str(uuid.uuid4())
-    content = sent.model_dump(mode="json", exclude={"feedback_token", "idempotency_key"})
+    # Not the token, nor the answer whose token vouches for a session: either may be another one at the next try.
+    left_out = {"feedback_token", "idempotency_key", "session_id"} | ({"inference_id"} if sent.session_id else set())
+    content = sent.model_dump(mode="json", exclude=left_out)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flywheel.capture.events import to_event
@@ -20,6 +21,7 @@ from flywheel.gateway.choosing.best_of import BestOf
 from flywheel.gateway.choosing.found import find_ranker
 from flywheel.gateway.choosing.rankers import Ranker
 from flywheel.gateway.engine_client import EngineClient
+from flywheel.gateway.feedback import Taken, take
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.rank import Ranking
@@ -61,6 +63,7 @@ class Gateway:
             tokens=self.tokens,
             config_hash=config_hash(config),
             timeout_s=config.engine.request_timeout_s,
+            keys=keys,
         )
         self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config))
         self._active = 0
@@ -69,7 +72,9 @@ class Gateway:
     async def start(self) -> None:
         """Look at the routing once and begin to poll and to mirror."""
         await self.router.step()
-        self._tasks = [asyncio.create_task(_background(work)) for work in (self.router.run(), self.mirror.run())]
+        self._tasks = [
+            asyncio.create_task(_background(work)) for work in (self.router.run(), self.mirror.run(), self.keys.run())
+        ]
 
     async def stop(self) -> None:
         """Finish what is being recorded, then close the outbox; the shipper takes over what is in it."""
@@ -114,7 +119,8 @@ class Gateway:
     def asked(self, caller: Caller, body: dict[str, Any], headers: Any) -> Asked:
         """See ``asked.read_chat``."""
         limit = self.config.gateway.default_max_tokens
-        return read_chat(body, headers, tenant=caller.tenant, default_max_tokens=limit)
+        asked = read_chat(body, headers, tenant=caller.tenant, default_max_tokens=limit)
+        return replace(asked, key_id=caller.key_id)
 
     async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
         """Answer with the model that the routing assigns; a ``Stream`` when it was asked for one."""
@@ -131,14 +137,14 @@ class Gateway:
         """Names that ``model`` may have."""
         return accepted_names(self.router.policy) if self.router.policy else [self.config.flow]
 
-    async def feedback(self, caller: Caller, body: dict[str, Any]) -> str:
-        """Record one reaction; its id, once it is durable."""
-        sent = reactions.read_feedback(body)
-        self.tokens.check(sent.feedback_token, caller.tenant, sent.inference_id)
-        row = reactions.feedback_row(sent, flow=self.config.flow, tenant=caller.tenant)
-        await self._store(caller, [row])
-        metrics.FEEDBACK.labels(row.kind).inc()
-        return row.feedback_id
+    async def feedback(self, caller: Caller, body: dict[str, Any]) -> Taken:
+        """Record one reaction or a batch; what came of it, once it is durable."""
+        limit = self.config.gateway.feedback_items
+        taken = take(body, caller, self.tokens, flow=self.config.flow, limit=limit)
+        await self._store(caller, taken.rows)
+        for row in taken.rows:
+            metrics.FEEDBACK.labels(row.kind).inc()
+        return taken
 
     async def consent(self, caller: Caller, body: dict[str, Any]) -> int:
         """Record a statement; the number of purposes it was about, once it is durable."""

@@ -1,10 +1,14 @@
 """The feedback token: proof that this gateway gave the rated answer, for this flow and tenant.
 
 Signed with a key derived for this purpose only, so an unknown or foreign inference cannot be rated and no
-table has to be read before a feedback is accepted. It holds no personal data: clients and proxies log it.
+table has to be read before a feedback is accepted. It holds no personal data: clients and proxies log it. Of the
+session, which may be anything a product puts there, it holds a keyed digest: enough to rate the whole session.
 """
 
 from __future__ import annotations
+
+import hmac
+from typing import Any
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
@@ -19,11 +23,12 @@ class FeedbackTokens:
 
     def __init__(self, key: bytes, *, flow: str, days: int) -> None:
         self._serializer = URLSafeTimedSerializer(key, salt=SALT)
-        self._flow, self._seconds = flow, days * DAY_S
+        self._key, self._flow, self._seconds = key, flow, days * DAY_S
 
-    def issue(self, tenant: str, inference_id: str) -> str:
-        """A token for an answer given to ``tenant`` now."""
-        token = self._serializer.dumps([inference_id, self._flow, tenant])
+    def issue(self, tenant: str, inference_id: str, session: str | None = None) -> str:
+        """A token for an answer given to ``tenant`` now, in ``session``."""
+        signed = [inference_id, self._flow, tenant]
+        token = self._serializer.dumps([*signed, self.session_mark(tenant, session)] if session else signed)
         return token if isinstance(token, str) else token.decode()
 
     def check(self, token: str | None, tenant: str, inference_id: str) -> None:
@@ -32,16 +37,33 @@ class FeedbackTokens:
         Raises:
             ApiProblem: 401 without a token, 403 with one that is not valid here (any more).
         """
+        if self._signed(token)[:3] != [inference_id, self._flow, tenant]:
+            raise _refused(403, "the feedback_token belongs to another answer", "token_mismatch")
+
+    def answer_of(self, token: str | None, tenant: str, session: str) -> str:
+        """The inference that ``token`` was issued for, an answer of this ``session`` of ``tenant``.
+
+        Raises:
+            ApiProblem: 401 without a token, 403 with one of another session, or that is not valid here (any more).
+        """
+        signed = self._signed(token)
+        if signed[1:] != [self._flow, tenant, self.session_mark(tenant, session)]:
+            raise _refused(403, "the feedback_token belongs to no answer of this session", "token_mismatch")
+        return signed[0]
+
+    def session_mark(self, tenant: str, session: str) -> str:
+        """A session as others may see it: 24 hex digits that nobody can compute without the key."""
+        return hmac.digest(self._key, f"session\x1f{tenant}\x1f{session}".encode(), "sha256").hex()[:24]
+
+    def _signed(self, token: str | None) -> list[Any]:
         if not token:
             raise _refused(401, "feedback needs the feedback_token that came with the answer", "token_missing")
         try:
-            signed = self._serializer.loads(token, max_age=self._seconds)
+            return self._serializer.loads(token, max_age=self._seconds)
         except SignatureExpired as error:
             raise _refused(403, "the feedback_token is too old to rate this answer", "token_expired") from error
         except BadSignature as error:
             raise _refused(403, "the feedback_token is not one of this gateway's", "token_invalid") from error
-        if signed != [inference_id, self._flow, tenant]:
-            raise _refused(403, "the feedback_token belongs to another answer", "token_mismatch")
 
 
 def _refused(status: int, message: str, code: str) -> ApiProblem:

@@ -13,6 +13,7 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import CaptureError
 from flywheel.gateway.api import build_app
 from flywheel.gateway.auth import ApiKeys
+from flywheel.gateway.keys import ApiKey, digest, new_id
 from flywheel.gateway.service import Gateway
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Shadow, Variant
@@ -388,7 +389,8 @@ def test_without_a_live_engine_it_is_503(tmp_path, how):
 
 
 def test_api_keys_guard_all_but_the_probes(tmp_path):
-    world = World(tmp_path, keys=["secret"])
+    key = ApiKey(id=new_id(), name="k", sha256=digest("secret"), roles=["product"], flows=["triage"])
+    world = World(tmp_path, keys=[key])
 
     async def use(client):
         return {

@@ -7,8 +7,11 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.gateway.auth import is_loopback, load_keys
 from flywheel.gateway.deploy import serve_config
+from flywheel.gateway.keyfile import change_keys
+from flywheel.gateway.keys import ApiKey, digest, new_id
 
 ROOT = Path(__file__).parents[3]
+KEY = ApiKey(id=new_id(), name="k", sha256=digest("s"), roles=["product"], flows=["triage"])
 
 
 @pytest.mark.parametrize("shipped", sorted(ROOT.glob("configs/*/serve.yaml")), ids=lambda path: path.parent.name)
@@ -36,7 +39,7 @@ def test_an_open_gateway_without_keys_is_refused(host):
 
 def test_an_open_gateway_with_keys_is_fine(tmp_path):
     keys = tmp_path / "keys"
-    keys.write_text("# ours\nsecret\n\n")
+    change_keys(keys, lambda _: [KEY])
     config = load(FlywheelConfig, None, {"gateway.host": "0.0.0.0", "gateway.api_keys_file": str(keys)})
     assert serve_config("x.yaml", config)["http_options"]["host"] == "0.0.0.0"
 
