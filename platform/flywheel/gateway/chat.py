@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel.capture.events import to_event
-from flywheel.capture.outbox import Outbox
+from flywheel.capture.recorder import Recorder
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics
 from flywheel.gateway.asked import Asked
@@ -36,7 +36,7 @@ class Answering:
 
     engines: EngineClient
     router: Router
-    outbox: Outbox
+    outbox: Recorder
     mirror: Mirror
     tokens: FeedbackTokens
     config_hash: str
