@@ -107,6 +107,11 @@ async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> 
     except ApiProblem as problem:
         _failed(service, asked, answer, assignment, problem)
         raise
+    except asyncio.CancelledError:
+        answer.ended(DISCONNECT)
+        metrics.REQUESTS.labels(DISCONNECT).inc()
+        service.later(_left_early(service, blocks, service.row(asked, answer, assignment)))
+        raise
     return Stream(service, asked, assignment, answer, first=first, blocks=blocks)
 
 
@@ -210,6 +215,12 @@ async def _close(blocks: AsyncIterator[str]) -> None:
     if close is not None:
         with contextlib.suppress(RuntimeError):  # already being finalised
             await close()
+
+
+async def _left_early(service: Answering, blocks: AsyncIterator[str], row: Inference) -> None:
+    """The client left before the first byte; the request may be noted as open already."""
+    await _close(blocks)
+    await service.outbox.complete(row)
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:
