@@ -15,11 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gateway_worker import VERSION, config_of
 
 from flywheel.capture.ingest import ingest_all, read_totals
 from flywheel.capture.outbox import outbox_folder
 from flywheel.capture.ship import ship_once
+from flywheel.config import FlywheelConfig, dump, load
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import open_lake
 from flywheel.records import Feedback, Inference
@@ -31,6 +31,8 @@ LONG = bool(os.environ.get("FLYWHEEL_LONG"))
 EVENTS, KILLS = (20_000, 50) if LONG else (2_000, 5)
 REPLICAS, CLIENTS = 3, 16
 PATIENCE_S = 1_000 if LONG else 300
+SETTINGS = {"gateway.routing_poll_s": 5, "capture.segment_rows": 60, "capture.batch_segments": 4}
+"""Small segments and batches, so that kills meet every step of shipping and ingestion."""
 
 
 def free_ports(count):
@@ -62,8 +64,8 @@ class Said:
 class Fleet:
     """The processes of one home; who is killed comes back."""
 
-    def __init__(self, home, chance):
-        self.home, self.chance = home, chance
+    def __init__(self, path, chance):
+        self.path, self.chance = path, chance
         self.ports = free_ports(REPLICAS)
         self.kills = Counter()
         self._running = {}
@@ -73,7 +75,7 @@ class Fleet:
             self.start((name,))
 
     def start(self, who):
-        self._running[who] = subprocess.Popen([sys.executable, WORKER, who[0], self.home, *who[1:]])
+        self._running[who] = subprocess.Popen([sys.executable, WORKER, who[0], self.path, *who[1:]])
 
     def kill(self, who):
         process = self._running[who]
@@ -202,11 +204,12 @@ async def traffic(fleet, said):
 
 @pytest.mark.slow
 def test_what_replicas_acknowledged_is_in_the_lake_once(tmp_path, record_property):
-    config = config_of(tmp_path)
+    config = load(FlywheelConfig, None, {"home": str(tmp_path), **SETTINGS})
+    dump(config, tmp_path / "flywheel.yaml")
     lake = open_lake(config)
-    routing.publish(lake.store, routing.bootstrap("triage", Variant(version=VERSION, folder="/none"), actor="test"))
+    routing.publish(lake.store, routing.bootstrap("triage", Variant(version="v1", folder="/none"), actor="test"))
     Keyring(tmp_path).feedback_key()
-    said, fleet = Said(), Fleet(tmp_path, random.Random(0))
+    said, fleet = Said(), Fleet(tmp_path / "flywheel.yaml", random.Random(0))
     started = time.monotonic()
     try:
         asyncio.run(traffic(fleet, said))

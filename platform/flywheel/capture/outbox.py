@@ -21,7 +21,7 @@ from prometheus_client import Histogram
 
 from flywheel.capture import outbox_file
 from flywheel.capture.events import Event, to_event
-from flywheel.capture.outbox_file import BUSY_TIMEOUT_S, connect, outbox_folder, try_lock
+from flywheel.capture.outbox_file import connect, outbox_folder, try_lock
 from flywheel.capture.room import QUEUE, Limits, Refusal
 from flywheel.config import CaptureConfig
 from flywheel.config.models import CaptureMode
@@ -29,7 +29,7 @@ from flywheel.errors import CaptureError
 from flywheel.records import Inference
 from flywheel.telemetry import OUTBOX_SYNC_SECONDS
 
-__all__ = ["BUSY_TIMEOUT_S", "Outbox", "connect", "outbox_folder", "try_lock"]
+__all__ = ["Outbox", "connect", "outbox_folder", "try_lock"]
 
 MAX_GROUP: Final = 2_000
 """Calls that share one sync at the most; bounds the memory and time of one transaction."""
