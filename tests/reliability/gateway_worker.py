@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -60,7 +62,15 @@ def ingester(config: FlywheelConfig) -> None:
         time.sleep(0.2)
 
 
+def end_with(parent: int) -> None:
+    """Leave no process behind when the test itself is killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     what, path, *more = sys.argv[1:]
     settings = load(FlywheelConfig, Path(path))
     {"replica": replica, "shipper": shipper, "ingester": ingester}[what](settings, *map(int, more))

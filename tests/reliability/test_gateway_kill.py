@@ -252,5 +252,6 @@ def test_what_replicas_acknowledged_is_in_the_lake_once(tmp_path, record_propert
     assert set(finished.values()) <= {"stop", "interrupted", "client_disconnect"}
     assert {"interrupted"} & set(finished.values()), "no kill met a stream"
     totals = read_totals(lake, "triage")
+    assert totals.quarantined == {}
     assert totals.events == sum(totals.rows.values()) + totals.duplicates
     assert set(said.statuses) <= {200, 503}

@@ -19,6 +19,7 @@ from typing import Final
 from prometheus_client import Counter as Metric
 
 from flywheel.capture.outbox_file import try_lock
+from flywheel.errors import CaptureError
 from flywheel.telemetry import CAPTURE_LOST_TOTAL
 
 log = logging.getLogger(__name__)
@@ -68,9 +69,16 @@ class Losses:
                 self._unsaved += counted
 
     def begin(self, outbox_id: str) -> None:
-        """A replica works without waiting for its syncs."""
-        with closing(_connect(self._path)) as connection, connection:
-            connection.execute("insert or replace into running(outbox_id) values (?)", (outbox_id,))
+        """A replica works without waiting for its syncs.
+
+        Raises:
+            CaptureError: that cannot be written down.
+        """
+        try:
+            with closing(_connect(self._path)) as connection, connection:
+                connection.execute("insert or replace into running(outbox_id) values (?)", (outbox_id,))
+        except sqlite3.Error as error:
+            raise CaptureError(f"{self._path} cannot be written; check space and rights there: {error}") from error
 
     def end(self, outbox_id: str) -> None:
         """It ended in order: nothing was in its memory."""

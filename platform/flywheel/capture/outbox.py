@@ -15,7 +15,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from prometheus_client import Histogram
 
@@ -81,7 +81,7 @@ def _job(
 class Outbox:
     """One replica's log. Awaiting a method returns after the sync; an exception means: not acknowledged."""
 
-    mode: ClassVar[CaptureMode] = "durable"
+    mode: CaptureMode = "durable"
 
     @classmethod
     def open(cls, folder: Path, *, group_commit_ms: float = 2.0, config: CaptureConfig | None = None) -> Self:

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from flywheel.capture.events import Event, to_event
 from flywheel.capture.losses import Losses
@@ -32,7 +32,7 @@ _STATEMENTS: Final = frozenset({"feedback", "consent"})
 class AsyncRecorder:
     """Rows go into the bounded queue of an outbox; nobody waits for their sync."""
 
-    mode: ClassVar[CaptureMode] = "async"
+    mode: CaptureMode = "async"
 
     def __init__(self, outbox: Outbox, folder: Path) -> None:
         self._outbox = outbox

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from flywheel.capture.events import Event
 from flywheel.capture.room import Refusal
@@ -14,16 +13,16 @@ from flywheel.records import Inference
 class NoRecorder:
     """Takes everything and keeps nothing. The gateway refuses feedback and consent before they come here."""
 
-    mode: ClassVar[CaptureMode] = "off"
+    mode: CaptureMode = "off"
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Nothing."""
+        """Forgotten."""
 
     async def open_request(self, inference: Inference) -> None:
-        """Nothing."""
+        """Forgotten."""
 
     async def complete(self, inference: Inference) -> None:
-        """Nothing."""
+        """Forgotten."""
 
     def refusal(self) -> Refusal | None:
         """Never."""

@@ -50,5 +50,5 @@ class Patience:
             assert self._task is not None
             self._task.cancel()
             return
-        due = (self._pending_since or now) + self._timeout_s
-        self._timer = self._loop.call_at(due, self._look)
+        since = now if self._pending_since is None else self._pending_since
+        self._timer = self._loop.call_at(since + self._timeout_s, self._look)

@@ -151,6 +151,8 @@ def test_what_nobody_can_read_is_named_and_stands_in_nobodys_way(pipeline, make,
     outboxes = erase_outboxes(pipeline.folder, ann)
     assert (outboxes.rows, len(outboxes.unreadable)) == (1, 1)
     assert "8000-000000000000.db" in outboxes.unreadable[0]
+    pipeline.ship()  # puts it aside, which makes it no more readable
+    assert "8000-000000000000.db" in erase_outboxes(pipeline.folder, ann).unreadable[0]
     assert erase_landing(pipeline.lake.store, ann).unreadable == (Segment("triage", "box", 1, 1).key,)
     assert erase_quarantine(pipeline.lake.store, ann).unreadable == ("quarantine/triage/segments/x",)
 
