@@ -120,22 +120,22 @@ def outbox_ids(folder: Path) -> list[str]:
 def _ship_outbox(
     folder: Path, outbox_id: str, store: ObjectStore, config: CaptureConfig, keyring: Keyring
 ) -> ShipReport:
-    lock = try_lock(folder / f"{outbox_id}.lock")  # held: the owner is dead, and nobody else writes here any more
+    # An owner makes its lock before its file: a file without one (restored from a copy) has no owner.
+    lost = (folder / f"{outbox_id}.db").exists()
+    lock = try_lock(folder / f"{outbox_id}.lock", create=lost)  # held: the owner is dead, nobody else writes here
     try:
-        try:
-            report, empty = _ship_file(
-                folder / f"{outbox_id}.db", outbox_id, store, config, keyring, dead=lock is not None
-            )
-        except sqlite3.DatabaseError as error:
-            if lock is None or not is_corrupt(error):
-                raise
-            kept = put_aside(folder, outbox_id, error)
-            (folder / f"{outbox_id}.lock").unlink(missing_ok=True)
-            return ShipReport(corrupt={outbox_id: str(kept)})
+        database = folder / f"{outbox_id}.db"
+        report, empty = _ship_file(database, outbox_id, store, config, keyring, dead=lock is not None)
         if lock is None or not empty:
             return report
         _remove(folder, outbox_id)
         return _add(report, ShipReport(removed=1))
+    except sqlite3.DatabaseError as error:
+        if lock is None or not is_corrupt(error):
+            raise
+        kept = put_aside(folder, outbox_id, error)
+        (folder / f"{outbox_id}.lock").unlink(missing_ok=True)
+        return ShipReport(corrupt={outbox_id: str(kept)})
     finally:
         if lock is not None:
             os.close(lock)

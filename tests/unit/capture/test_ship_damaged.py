@@ -102,6 +102,15 @@ def test_a_file_whose_last_transaction_was_cut_keeps_the_ones_before(pipeline, m
     assert report.corrupt == report.failed == {}
 
 
+def test_a_file_that_was_restored_without_its_lock_is_adopted(pipeline, make):
+    outbox = Outbox.open(pipeline.folder)
+    asyncio.run(outbox.open_request(make.inference()))
+    outbox.close()
+    (pipeline.folder / f"{outbox.outbox_id}.lock").unlink()
+    report = pipeline.ship()
+    assert (report.interrupted, report.removed) == (1, 1)
+
+
 def test_half_made_tables_held_nothing(pipeline):
     pipeline.folder.mkdir(parents=True)
     outbox_id = str(uuid7())
