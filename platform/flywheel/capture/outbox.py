@@ -156,6 +156,11 @@ class Outbox:
         """Why new requests must be turned away now; None when they can be recorded."""
         return self._limits.queue_refusal(self._events, self._size) or self._disk
 
+    def check(self) -> None:
+        """Raise ``CaptureError`` when the writer thread died: nobody would ever be answered."""
+        if not self._writer.is_alive() and not self._closing:
+            raise CaptureError("the writer of the outbox ended; replace this replica, its file is shipped")
+
     def close(self) -> None:
         """Write what was submitted, release the file. The shipper takes over what is left in it."""
         with self._wake:

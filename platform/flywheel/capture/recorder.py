@@ -42,6 +42,10 @@ class Recorder(Protocol):
         """Why new requests must be turned away now; None when they need not be."""
         ...
 
+    def check(self) -> None:
+        """Raise ``CaptureError`` when this recorder will never write again: its replica must be replaced."""
+        ...
+
     def close(self) -> None:
         """Write what was taken and let go. May block: call it outside the event loop."""
         ...

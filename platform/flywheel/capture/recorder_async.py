@@ -64,6 +64,10 @@ class AsyncRecorder:
         """Never: answering goes on while capture cannot keep up, and the loss is counted."""
         return None
 
+    def check(self) -> None:
+        """See ``Outbox.check``."""
+        self._outbox.check()
+
     def close(self) -> None:
         """Write the queue and the counts."""
         self._outbox.close()

@@ -28,5 +28,8 @@ class NoRecorder:
         """Never."""
         return None
 
+    def check(self) -> None:
+        """Nothing can end."""
+
     def close(self) -> None:
         """Nothing."""

@@ -73,7 +73,8 @@ class Gateway:
         await asyncio.to_thread(self.outbox.close)
 
     def check(self) -> None:
-        """Raise when a background loop ended: the replica must be replaced."""
+        """Raise when a background loop or the recorder's writer ended: the replica must be replaced."""
+        self.outbox.check()
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 raise RuntimeError(f"a background loop of the gateway ended: {task.exception()!r}")

@@ -98,6 +98,20 @@ def test_after_a_failed_sync_what_is_acknowledged_later_survives_a_crash(outbox,
     assert len(names) == 2
 
 
+def test_a_writer_that_ended_is_a_replica_to_replace(pipeline):
+    outbox = Outbox.open(pipeline.folder)
+    outbox.check()
+    ended = threading.Thread(target=int)
+    ended.start()
+    ended.join()
+    writer, outbox._writer = outbox._writer, ended
+    with pytest.raises(CaptureError, match="replace this replica"):
+        outbox.check()
+    outbox._writer = writer
+    outbox.close()
+    outbox.check()
+
+
 def until(condition, seconds=10):
     done = threading.Event()
     for _ in range(int(seconds / 0.01)):
