@@ -28,7 +28,8 @@ from flywheel.rollout.routing import Variant
 
 WORKER = Path(__file__).with_name("gateway_worker.py")
 LONG = bool(os.environ.get("FLYWHEEL_LONG"))
-EVENTS, KILLS = (20_000, 50) if LONG else (2_000, 5)
+KILLS = int(os.environ.get("FLYWHEEL_KILLS", "50" if LONG else "5"))
+EVENTS = 400 * KILLS
 REPLICAS, CLIENTS = 3, 16
 PATIENCE_S = 1_000 if LONG else 300
 SETTINGS = {"gateway.routing_poll_s": 5, "capture.segment_rows": 60, "capture.batch_segments": 4}
