@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from flywheel.capture import landing, sealing
+from flywheel.capture.corrupt import put_aside_before
 from flywheel.capture.erased import parsed, time_of
 from flywheel.capture.landing import Row
-from flywheel.capture.outbox import BUSY_TIMEOUT_S, connect
+from flywheel.capture.outbox_file import BUSY_TIMEOUT_S, connect
 from flywheel.capture.ship import only_shipper, outbox_ids
 from flywheel.errors import BusyError, CaptureError
 from flywheel.lake.erasures import lines_without
@@ -104,7 +105,7 @@ def erase_outboxes(folder: Path, person: RawPerson, *, dry: bool = False) -> Swe
     Raises:
         BusyError: a shipper or a gateway did not let go of a file in time.
     """
-    total = Swept()
+    total = Swept(0, tuple(f"damaged outbox {path}" for path in put_aside_before(folder)))
     if not folder.is_dir():
         return total
     with only_shipper(folder, _SHIPPER_WAIT_S):

@@ -46,14 +46,20 @@ def up(
 
 @commands.command(rich_help_panel=PANEL)
 def down(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOption = False) -> None:
-    """Stop what `up` started. Nothing stored is lost."""
+    """Stop what `up` started, and ship what it recorded. Nothing stored is lost."""
     from flywheel.operate import processes
+    from flywheel.operate.capture_state import ship_rest
 
-    stopped = processes.down(load_config(config, set_))
+    settings = load_config(config, set_)
+    stopped = processes.down(settings)
+    rest = ship_rest(settings) if stopped else {"unshipped": 0, "why": None}
     if as_json:
-        print_json({"stopped": stopped})
-    else:
-        print("stopped" if stopped else "nothing was running")
+        print_json({"stopped": stopped, **rest})
+        return
+    print("stopped" if stopped else "nothing was running")
+    if rest["unshipped"]:
+        why = f" ({rest['why']})" if rest["why"] else ""
+        print(f"{rest['unshipped']:,} recorded events wait on this machine; the next `flywheel up` ships them{why}")
 
 
 @commands.command(rich_help_panel=PANEL)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flywheel.capture.events import to_event
-from flywheel.capture.outbox import Outbox
+from flywheel.capture.recorder import Recorder
 from flywheel.config import GatewayConfig
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics
@@ -36,14 +36,16 @@ class _Copy(NamedTuple):
 class Mirror:
     """Sends copies of live requests to the shadows and records both answers side by side."""
 
-    def __init__(self, engines: EngineClient, router: Router, outbox: Outbox, config: GatewayConfig) -> None:
+    def __init__(self, engines: EngineClient, router: Router, outbox: Recorder, config: GatewayConfig) -> None:
         self._engines, self._router, self._outbox, self._config = engines, router, outbox, config
         self._queue: asyncio.Queue[_Copy] = asyncio.Queue()
 
     def offer(self, asked: Asked, inference: Inference, shadows: Sequence[Shadow]) -> None:
         """Queue the copies of a recorded request. Never waits, never raises."""
         for shadow in mirrored(inference, shadows):
-            if not self._router.is_ready(shadow.version):
+            if self._outbox.mode == "off":
+                metrics.SHADOW_DROPPED.labels(shadow.version, "capture_off").inc()
+            elif not self._router.is_ready(shadow.version):
                 metrics.SHADOW_DROPPED.labels(shadow.version, "engine_not_ready").inc()
             elif self._queue.qsize() >= self._config.shadow_queue:
                 metrics.SHADOW_DROPPED.labels(shadow.version, "queue_full").inc()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from flywheel.capture.events import to_event
-from flywheel.capture.outbox import Outbox, outbox_folder
+from flywheel.capture.recorder import Recorder, open_recorder
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
@@ -27,7 +27,8 @@ from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.rank import Ranking
 from flywheel.gateway.rank_request import read_rank
 from flywheel.gateway.route import Router, accepted_names, check_model
-from flywheel.gateway.tokens import FeedbackTokens
+from flywheel.gateway.stopping import drained, refused, shutting_down
+from flywheel.gateway.tokens import FeedbackTokens, NoTokens
 from flywheel.records import Consent, Feedback
 from flywheel.rollout.routing import Store
 
@@ -41,7 +42,7 @@ class Gateway:
         *,
         store: Store,
         engines: EngineClient,
-        outbox: Outbox,
+        outbox: Recorder,
         feedback_key: bytes,
         keys: ApiKeys,
         assignment_key: bytes | None = None,
@@ -54,7 +55,8 @@ class Gateway:
             store, config.flow, engines, cache=cache, poll_s=settings.routing_poll_s, secret=assignment_key
         )
         self.mirror = Mirror(engines, self.router, outbox, settings)
-        self.tokens = FeedbackTokens(feedback_key, flow=config.flow, days=settings.feedback_token_days)
+        issuer = NoTokens if outbox.mode == "off" else FeedbackTokens
+        self.tokens = issuer(feedback_key, flow=config.flow, days=settings.feedback_token_days)
         self._answering = Answering(
             best_of=BestOf(settings.best_of, ranker(settings.best_of.ranker, config), engines),
             router=self.router,
@@ -67,6 +69,7 @@ class Gateway:
         )
         self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config))
         self._active = 0
+        self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -77,14 +80,17 @@ class Gateway:
         ]
 
     async def stop(self) -> None:
-        """Finish what is being recorded, then close the outbox; the shipper takes over what is in it."""
+        """Take nothing new, finish what is being answered and recorded, then close the outbox; the shipper has it."""
+        self._stopping = True
+        await drained(lambda: self._active, self.config.gateway.drain_timeout_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._answering.background, return_exceptions=True)
         await asyncio.to_thread(self.outbox.close)
 
     def check(self) -> None:
-        """Raise when a background loop ended: the replica must be replaced."""
+        """Raise when a background loop or the recorder's writer ended: the replica must be replaced."""
+        self.outbox.check()
         for task in self._tasks:
             if task.done() and not task.cancelled():
                 raise RuntimeError(f"a background loop of the gateway ended: {task.exception()!r}")
@@ -93,7 +99,7 @@ class Gateway:
         """Refuse what this gateway cannot take now.
 
         Raises:
-            ApiProblem: 404 for another flow, 429 when full.
+            ApiProblem: 404 for another flow, 429 when full, 503 when it stops or could not record the answer.
         """
         if flow and flow != self.config.flow:
             raise ApiProblem(
@@ -102,11 +108,18 @@ class Gateway:
                 "invalid_request_error",
                 code="flow_not_found",
             )
+        self._can_record()
         if self._active >= self.config.gateway.max_ongoing_requests:
             metrics.REQUESTS.labels("too_many").inc()
             raise ApiProblem(
                 429, "too many requests at once; try again", "rate_limit_error", code="queue_full", retry_after=1
             )
+
+    def _can_record(self) -> None:
+        if self._stopping:
+            raise shutting_down()
+        if refusal := self.outbox.refusal():
+            raise refused(refusal)
 
     def begin(self) -> None:
         """One more chat is being answered."""
@@ -139,6 +152,7 @@ class Gateway:
 
     async def feedback(self, caller: Caller, body: dict[str, Any]) -> Taken:
         """Record one reaction or a batch; what came of it, once it is durable."""
+        self._can_keep("feedback")
         limit = self.config.gateway.feedback_items
         taken = take(body, caller, self.tokens, flow=self.config.flow, limit=limit)
         await self._store(caller, taken.rows)
@@ -148,9 +162,16 @@ class Gateway:
 
     async def consent(self, caller: Caller, body: dict[str, Any]) -> int:
         """Record a statement; the number of purposes it was about, once it is durable."""
+        self._can_keep("consent")
         rows = reactions.consent_rows(reactions.read_consent_body(body))
         await self._store(caller, rows)
         return len(rows)
+
+    def _can_keep(self, what: str) -> None:
+        if self.outbox.mode == "off":
+            message = f"this gateway records nothing (capture.mode is 'off'), so it cannot take {what}"
+            raise ApiProblem(404, message, "invalid_request_error", code="capture_off")
+        self._can_record()
 
     async def _store(self, caller: Caller, rows: Sequence[Feedback | Consent]) -> None:
         try:
@@ -171,7 +192,7 @@ def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
         config,
         store=ObjectStore(config.lake_uri(), config.lake.storage_options),
         engines=ServeEngines(),
-        outbox=Outbox.open(outbox_folder(config), group_commit_ms=config.gateway.group_commit_ms),
+        outbox=open_recorder(config),
         feedback_key=keyring.feedback_key(),
         keys=keys,
         assignment_key=keyring.assignment_key(),

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from flywheel.operate.capture_state import capture_lines
 from flywheel.text.visible import one_line
 from flywheel.workflow.erase import Erasure
 from flywheel.workflow.erase_turns import ENDED
@@ -136,6 +137,8 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
         mark = "[red]got worse:[/] " if drift["alarm"] else "drift: none seen; "
         console.print(f"{mark}{drift['text']}", highlight=False, soft_wrap=True)
     _candidate_lines(state, console)
+    for line in capture_lines(state["capture"]):
+        console.print(_plain(line, style="yellow"), highlight=False, soft_wrap=True)
     if state["running"]:
         console.print(f"a turn is run by {state['running']}", highlight=False)
     turns = Table(title="Turns", title_justify="left")

@@ -7,6 +7,7 @@
      "turns": [{"id", "started", "decision", "reasons": [...], "metrics": {...}}],
      "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}},
      "running": who runs a turn now, or null, "readiness": see ``readiness``,
+     "capture": {"mode", "unshipped", "lost": {reason: events}, "corrupt": [path]} of this machine,
      "drift": {"alarm", "at", "text", ...} the first alarm of the live model, else its last test, else null}
 
 ``live.erased`` names what the live model was made of and was erased since; empty when it is as it should be.
@@ -19,6 +20,7 @@ from typing import Any
 from flywheel.config import FlywheelConfig
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.tables import Lake
+from flywheel.operate.capture_state import capture_state
 from flywheel.operate.readiness import readiness
 from flywheel.rollout import history, routing
 from flywheel.rollout.routing import Routing
@@ -46,6 +48,7 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
         "funnel": _funnel(lake, config),
         "running": str(holder) if holder else None,
         "readiness": readiness(lake, config),
+        "capture": capture_state(config),
         "drift": _drift(lake, truth) if truth else None,
     }
 

@@ -144,13 +144,15 @@ def test_the_quarantine_is_searched_by_pseudonym(pipeline, make, ann):
 
 def test_what_nobody_can_read_is_named_and_stands_in_nobodys_way(pipeline, make, ann):
     pipeline.record(make.inference(subject="ann"))
-    (pipeline.folder / "broken.db").write_bytes(b"not a database" * 100)
+    (pipeline.folder / "00000000-0000-7000-8000-000000000000.db").write_bytes(b"not a database" * 100)
     pipeline.lake.store.put(Segment("triage", "box", 1, 1).key, b"not parquet")
     pipeline.lake.store.put("quarantine/triage/segments/x", b"not parquet")
     assert raw_answers(pipeline.folder, pipeline.lake.store, ann)
     outboxes = erase_outboxes(pipeline.folder, ann)
     assert (outboxes.rows, len(outboxes.unreadable)) == (1, 1)
-    assert "broken.db" in outboxes.unreadable[0]
+    assert "8000-000000000000.db" in outboxes.unreadable[0]
+    pipeline.ship()  # puts it aside, which makes it no more readable
+    assert "8000-000000000000.db" in erase_outboxes(pipeline.folder, ann).unreadable[0]
     assert erase_landing(pipeline.lake.store, ann).unreadable == (Segment("triage", "box", 1, 1).key,)
     assert erase_quarantine(pipeline.lake.store, ann).unreadable == ("quarantine/triage/segments/x",)
 
