@@ -27,6 +27,7 @@ CheckKind = Literal[
 ]  # fmt: skip
 CaseOrigin = Literal["random", "failure", "golden", "regression", "safety", "import"]
 CaseStatus = Literal["proposed", "active", "retired"]
+ShadowErrorKind = Literal["timeout", "unavailable", "refused", "engine_error", "malformed", "too_large"]
 Verdict = Literal["promote", "reject", "continue", "inconclusive"]
 
 SCHEMA_VERSION = 1
@@ -275,8 +276,23 @@ class ShadowPair(Record):
     candidate_answer: str | None
     live_latency_ms: float | None = None
     candidate_latency_ms: float | None = None
-    candidate_tokens: int | None = None
+    candidate_tokens: int | None = Field(default=None, description="of the answer")
     error: str | None = None
+    error_kind: ShadowErrorKind | None = Field(default=None, description="None in rows made earlier, too")
+    session_id: str | None = None
+    traffic_kind: TrafficKind = Field(default="live", description="canary: the live answer is another candidate's")
+    policy_version: int | None = Field(default=None, description="number of the routing object in force")
+    mirror_propensity: float | None = Field(default=None, description="chance that the request was mirrored at all")
+    live_ttft_ms: float | None = Field(default=None, description="None where the live answer was not streamed")
+    candidate_ttft_ms: float | None = None
+    queue_ms: float | None = Field(default=None, description="wait before it was sent; in no latency")
+    live_prompt_tokens: int | None = None
+    live_tokens: int | None = Field(default=None, description="of the answer")
+    candidate_prompt_tokens: int | None = None
+    live_finish_reason: str | None = None
+    candidate_finish_reason: str | None = None
+    candidate_tool_calls: str | None = Field(default=None, description="JSON text; nothing was ever executed")
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
 class Reason(Record):

@@ -67,8 +67,8 @@ class Anonymiser:
         return feedback.model_copy(update={"text": self.text(feedback.text, conversation)})
 
     def shadow_pair(self, pair: ShadowPair, conversation: str) -> ShadowPair:
-        """Both answers and the error; ``conversation`` is that of the inference."""
-        fields = ("live_answer", "candidate_answer", "error")
+        """Both answers, tool calls, tags and the error; ``conversation`` is that of the inference."""
+        fields = ("live_answer", "candidate_answer", "candidate_tool_calls", "error", "tags")
         return pair.model_copy(update={name: self._deep(getattr(pair, name), conversation) for name in fields})
 
     def _deep(self, value: Any, conversation: str) -> Any:

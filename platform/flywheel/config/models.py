@@ -53,6 +53,9 @@ class EngineConfig(Config):
     start_timeout_s: float = Field(default=300, gt=0, description="give up on an engine that is not ready by then")
     request_timeout_s: float = Field(default=60, gt=0)
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share one copy of the weights")
+    scheduling_policy: Literal["priority", "fcfs"] = Field(
+        default="priority", description="priority: mirrored requests wait for, and make way for, live ones"
+    )
 
 
 class GatewayConfig(Config):
@@ -70,6 +73,13 @@ class GatewayConfig(Config):
     shadow_queue: int = Field(default=64, ge=0, description="mirrored requests waiting; past it they are dropped")
     shadow_concurrency: int = Field(default=4, ge=1)
     shadow_timeout_s: float = Field(default=20, gt=0)
+    shadow_requests_per_minute: float | None = Field(default=None, gt=0, description="of one candidate, all replicas")
+    shadow_tokens_per_minute: float | None = Field(
+        default=None, gt=0, description="prompt and answer of one candidate, all replicas together; empty: unbounded"
+    )
+    shadow_priority: int = Field(default=10, ge=0, description="behind live requests (0) where an engine serves both")
+    shadow_answer_bytes: int = Field(default=262_144, gt=0, description="a longer answer of a candidate is an error")
+    shadow_memory_bytes: int = Field(default=8_388_608, gt=0, description="text waiting for all candidates together")
     default_max_tokens: int = Field(default=48, gt=0, description="answer length where a request names none")
 
 

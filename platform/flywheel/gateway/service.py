@@ -128,6 +128,9 @@ class Gateway:
         """Record a statement; the number of purposes it was about, once it is durable."""
         rows = reactions.consent_rows(reactions.read_consent_body(body))
         await self._store(caller, rows)
+        for row in rows:
+            if row.purpose == "evaluation" and row.state == "withdrawn":
+                self.mirror.withdraw(caller.tenant, row.subject)
         return len(rows)
 
     async def _store(self, caller: Caller, rows: Sequence[Feedback | Consent]) -> None:

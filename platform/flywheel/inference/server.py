@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from flywheel.config import EngineConfig
+from flywheel.inference import hints
+from flywheel.inference.coalesce import coalesced
 from flywheel.telemetry import apply_environment
 
 CALLBACK = "flywheel.inference.server.local_folder_callback"
@@ -36,19 +38,34 @@ class EngineServer:
         from ray.serve.llm.deployment import LLMServer
 
         engine = _single_process_engine() if settings.num_gpus == 0 and settings.tensor_parallel_size == 1 else None
+        self._policy = settings.scheduling_policy
         self._server = LLMServer.sync_init(llm_config(version, folder, settings), engine_cls=engine)
         await self._server.start()
 
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         """One whole answer: an OpenAI ``chat.completion`` dict, or ``{"error": {"message", "type", "code"}}``."""
-        answers = [answer async for answer in await self._server.chat(_request(body))]
+        request, _ = self._read(body)
+        answers = [answer async for answer in await self._server.chat(_request(request))]
         return _as_dict(answers[-1] if answers else None)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block."""
-        async for blocks in await self._server.chat(_request({**body, "stream": True})):
+        request, wanted = self._read(body)
+        blocks = self._events({**request, "stream": True})
+        async for block in coalesced(blocks, wanted.max_bytes) if wanted.coalesce else blocks:
+            yield block
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        async for blocks in await self._server.chat(_request(body)):
             for block in blocks if isinstance(blocks, list) else [blocks]:
                 yield block if isinstance(block, str) else f"data: {_dump(_as_dict(block))}\n\n"
+
+    def _read(self, body: dict[str, Any]) -> tuple[dict[str, Any], hints.Hints]:
+        """The request as vLLM takes it, and what the gateway says about it."""
+        request, wanted = hints.take(body)
+        if self._policy != "priority":
+            request.pop("priority", None)  # vLLM refuses it then
+        return request, wanted
 
     async def generate(self, bodies: list[dict[str, Any]], concurrency: int, timeout_s: float) -> list[dict[str, Any]]:
         """Many answers in one call, in order: one Serve hop for a batch instead of one a request.
@@ -114,6 +131,7 @@ def engine_kwargs(config: EngineConfig) -> dict[str, Any]:
         "generation_config": "vllm",  # sampling defaults come from requests, not from files in the model folder
         "disable_log_stats": True,
         "tensor_parallel_size": config.tensor_parallel_size,
+        "scheduling_policy": config.scheduling_policy,
     }
     if config.num_gpus == 0:
         kwargs["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)

@@ -48,6 +48,13 @@ class Shadow(Variant):
     """A model that answers a share of the consented live traffic, unseen."""
 
     share: float = Field(default=1.0, gt=0, le=1)
+    max_concurrency: int | None = Field(default=None, ge=1, description="at one replica; like all below, empty means "
+                                        "what GatewayConfig says")  # fmt: skip
+    queue: int | None = Field(default=None, ge=0, description="requests waiting at one replica")
+    timeout_s: float | None = Field(default=None, gt=0)
+    requests_per_minute: float | None = Field(default=None, gt=0, description="all replicas together")
+    tokens_per_minute: float | None = Field(default=None, gt=0, description="all replicas together")
+    priority: int | None = Field(default=None, ge=0, description="in the engine; live requests have 0, the first")
 
 
 class Routing(Record):
