@@ -280,7 +280,6 @@ class ShadowPair(Record):
     error: str | None = None
     error_kind: ShadowErrorKind | None = Field(default=None, description="None in rows made earlier, too")
     session_id: str | None = None
-    traffic_kind: TrafficKind = Field(default="live", description="canary: the live answer is another candidate's")
     policy_version: int | None = Field(default=None, description="number of the routing object in force")
     mirror_propensity: float | None = Field(default=None, description="chance that the request was mirrored at all")
     live_ttft_ms: float | None = Field(default=None, description="None where the live answer was not streamed")

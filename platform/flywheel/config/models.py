@@ -56,6 +56,9 @@ class EngineConfig(Config):
     scheduling_policy: Literal["priority", "fcfs"] = Field(
         default="priority", description="priority: mirrored requests wait for, and make way for, live ones"
     )
+    enable_lora: bool = Field(default=False, description="let LoRA candidates ride on the engine of their base")
+    max_loras: int = Field(default=2, ge=1, description="adapters in one engine at a time")
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = Field(default=16, description="larger ones are refused")
 
 
 class GatewayConfig(Config):

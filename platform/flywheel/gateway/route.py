@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,8 @@ class Router:
         self._store, self._engines, self._cache, self._poll_s = store, engines, cache, poll_s
         self.flow = flow
         self.policy: Routing | None = None
+        self.on_newest: Callable[[Routing], set[str]] | None = None
+        """Told of each new routing before its engines are probed; the versions it returns are probed again."""
         self._newest: Routing | None = None
         self._ready: set[str] = set()
 
@@ -146,6 +148,8 @@ class Router:
                 await asyncio.to_thread(self._to_disk, found)
         if found is not None:
             self._newest = found
+            if self.on_newest is not None:
+                self._ready -= self.on_newest(found)
 
     async def _probe(self, version: str) -> None:
         if version not in self._ready and await self._engines.ready(version):

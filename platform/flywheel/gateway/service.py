@@ -21,6 +21,7 @@ from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.route import Router, accepted_names, check_model
 from flywheel.gateway.tokens import FeedbackTokens
 from flywheel.records import Consent, Feedback
+from flywheel.rollout.riders import placed
 from flywheel.rollout.routing import Store
 
 
@@ -147,14 +148,17 @@ def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
     from flywheel.lake.keys import Keyring
     from flywheel.lake.store import ObjectStore
 
-    return Gateway(
+    engines = ServeEngines()
+    gateway = Gateway(
         config,
         store=ObjectStore(config.lake_uri(), config.lake.storage_options),
-        engines=ServeEngines(),
+        engines=engines,
         outbox=Outbox.open(outbox_folder(config), group_commit_ms=config.gateway.group_commit_ms),
         feedback_key=Keyring(config.home_path()).feedback_key(),
         keys=keys,
     )
+    gateway.router.on_newest = lambda routing: engines.place(placed(routing, lora=config.engine.enable_lora).riders)
+    return gateway
 
 
 async def _background(work: Coroutine[Any, Any, None]) -> None:

@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from flywheel.config import EngineConfig
+from flywheel.errors import ModelError
 from flywheel.inference import hints
+from flywheel.inference.adapters import Adapters
 from flywheel.inference.coalesce import coalesced
 from flywheel.telemetry import apply_environment
 
@@ -41,16 +43,22 @@ class EngineServer:
         self._policy = settings.scheduling_policy
         self._server = LLMServer.sync_init(llm_config(version, folder, settings), engine_cls=engine)
         await self._server.start()
+        self._adapters = Adapters(settings, load=self._load, unload=self._unload)
 
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         """One whole answer: an OpenAI ``chat.completion`` dict, or ``{"error": {"message", "type", "code"}}``."""
-        request, _ = self._read(body)
+        request, wanted = self._read(body)
+        if wanted.adapter and (failure := await self._adapters.failure(body["model"], wanted.adapter)):
+            return failure
         answers = [answer async for answer in await self._server.chat(_request(request))]
         return _as_dict(answers[-1] if answers else None)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block."""
         request, wanted = self._read(body)
+        if wanted.adapter and (failure := await self._adapters.failure(body["model"], wanted.adapter)):
+            yield f"data: {_dump(failure)}\n\n"
+            return
         blocks = self._events({**request, "stream": True})
         async for block in coalesced(blocks, wanted.max_bytes) if wanted.coalesce else blocks:
             yield block
@@ -93,6 +101,37 @@ class EngineServer:
         """The version, once the engine can answer."""
         return self._version
 
+    async def load_adapter(self, version: str, folder: str) -> str:
+        """Let ``version`` ride on this engine with the LoRA adapter in ``folder``; its name, once it can answer.
+
+        Raises:
+            ModelError: the adapter cannot be served here.
+        """
+        await self._adapters.use(version, folder)
+        return version
+
+    async def unload_adapter(self, version: str) -> None:
+        """Let go of the adapter of ``version``. Not there: nothing happens."""
+        await self._adapters.drop(version)
+
+    async def _load(self, version: str, folder: str) -> None:
+        """The two calls below are the ones that vLLM's own routes make; ray.serve.llm offers the first only."""
+        from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+        models = self._server.engine._oai_models
+        said = await models.load_lora_adapter(LoadLoRAAdapterRequest(lora_name=version, lora_path=folder))
+        if not isinstance(said, str):
+            raise ModelError(f"the engine of '{self._version}' did not load {folder}: {said.error.message}")
+
+    async def _unload(self, version: str) -> None:
+        from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
+
+        engine = self._server.engine
+        request = engine._oai_models.lora_requests.get(version)
+        if request is not None:
+            await engine._oai_models.unload_lora_adapter(UnloadLoRAAdapterRequest(lora_name=version))
+            await engine._engine_client.remove_lora(request.lora_int_id)
+
     async def check_health(self) -> None:
         """Called by Serve; raises when the engine process is dead, so that the replica is replaced."""
         await self._server.check_health()
@@ -133,6 +172,8 @@ def engine_kwargs(config: EngineConfig) -> dict[str, Any]:
         "tensor_parallel_size": config.tensor_parallel_size,
         "scheduling_policy": config.scheduling_policy,
     }
+    if config.enable_lora:
+        kwargs |= {"enable_lora": True, "max_loras": config.max_loras, "max_lora_rank": config.max_lora_rank}
     if config.num_gpus == 0:
         kwargs["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
     elif config.num_gpus < config.tensor_parallel_size:

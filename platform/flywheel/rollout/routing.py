@@ -42,6 +42,14 @@ class Variant(Record):
 
     version: str = Field(min_length=1, description="registered version; its engine app is engine-<version>")
     folder: str = Field(description="where its weights are: a folder, or an address the engine can load")
+    base: str | None = Field(default=None, description="version whose engine it may ride on with its adapter")
+    adapter: str | None = Field(default=None, description="folder of its LoRA adapter to `base`; see rollout.riders")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Variant:
+        if (self.base is None) != (self.adapter is None):
+            raise ValueError(f"'{self.version}': an adapter needs the base it belongs to; give both or neither")
+        return self
 
 
 class Shadow(Variant):

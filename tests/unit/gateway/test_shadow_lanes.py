@@ -124,13 +124,13 @@ def test_a_pair_says_how_it_came_about(tmp_path):
     run(bench, use)
     (pair,) = bench.pairs
     told = {name: pair[name] for name in (
-        "candidate", "live_version", "live_answer", "candidate_answer", "traffic_kind", "policy_version",
+        "candidate", "live_version", "live_answer", "candidate_answer", "policy_version",
         "mirror_propensity", "session_id", "live_tokens", "live_prompt_tokens", "candidate_tokens", "live_ttft_ms",
         "candidate_prompt_tokens", "candidate_finish_reason", "live_finish_reason", "error_kind", "tags",
     )}  # fmt: skip
     assert told == {
         "candidate": "says", "live_version": "v1", "live_answer": "HELLO", "candidate_answer": "HELLO",
-        "traffic_kind": "live", "policy_version": 2, "mirror_propensity": 1.0, "session_id": "s1", "live_tokens": 4,
+        "policy_version": 2, "mirror_propensity": 1.0, "session_id": "s1", "live_tokens": 4,
         "live_prompt_tokens": 20, "candidate_tokens": 3, "live_ttft_ms": 2.0, "candidate_prompt_tokens": 5,
         "candidate_finish_reason": "stop", "live_finish_reason": "stop", "error_kind": None, "tags": {"team": "a"},
     }  # fmt: skip

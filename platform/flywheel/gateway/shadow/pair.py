@@ -78,7 +78,6 @@ def pair_of(copy: Copy, heard: Heard, *, queue_ms: float) -> ShadowPair:
         session_id=live.session_id,
         candidate=copy.candidate,
         live_version=live.model_version,
-        traffic_kind=live.traffic_kind,
         policy_version=live.policy_version,
         mirror_propensity=copy.share,
         live_answer=live.choices[live.choice_served] if live.choice_served < len(live.choices) else "",
