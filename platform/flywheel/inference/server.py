@@ -126,7 +126,7 @@ class EngineServer:
     async def _unload(self, version: str) -> None:
         from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
 
-        engine = self._server.engine
+        engine: Any = self._server.engine
         request = engine._oai_models.lora_requests.get(version)
         if request is not None:
             await engine._oai_models.unload_lora_adapter(UnloadLoRAAdapterRequest(lora_name=version))
