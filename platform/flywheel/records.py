@@ -28,6 +28,7 @@ CheckKind = Literal[
 CaseOrigin = Literal["random", "failure", "golden", "regression", "safety", "import"]
 CaseStatus = Literal["proposed", "active", "retired"]
 ShadowErrorKind = Literal["timeout", "unavailable", "refused", "engine_error", "malformed", "too_large"]
+AssignedHow = Literal["only", "random", "pinned", "fallback"]
 Verdict = Literal["promote", "reject", "continue", "inconclusive"]
 
 SCHEMA_VERSION = 1
@@ -57,6 +58,15 @@ class Message(Record):
     content: str
 
 
+class Fallback(Record):
+    """The draw behind an answer that another model gave because the one that was drawn gave none."""
+
+    assigned: str = Field(description="the version that was to answer")
+    eligible: list[str] = Field(description="eligible_variants of that draw; one: the request had named the version")
+    propensity: float = Field(ge=0, le=1, description="chance that the draw fell on `assigned`")
+    reason: str = Field(description="a code: not_ready, engine_timeout, engine_unavailable, ...")
+
+
 class Inference(Record):
     """One answered request. Produced by the gateway (or an import), consumed by every later stage.
 
@@ -78,7 +88,16 @@ class Inference(Record):
     policy_version: int = Field(default=0, description="number of the routing object in force")
     eligible_variants: list[str] = Field(default_factory=list)
     propensity: float = Field(default=1.0, ge=0, le=1, description="probability of the variant that was served")
-    assignment_key_hash: str | None = None
+    assignment_key_hash: str | None = Field(
+        default=None,
+        description="keyed name of the user, session or request that was assigned, while there are canaries",
+    )
+    assignment: AssignedHow | None = Field(
+        default=None,
+        description="only: one model could answer; random: drawn by the key; pinned: the request named a version; "
+        "fallback: the drawn model failed, and eligible_variants and propensity are those of the model that stood in",
+    )
+    fallback: Fallback | None = Field(default=None, description="what had been drawn, where assignment is fallback")
     messages: list[Message]
     params: dict[str, Any] = Field(default_factory=dict, description="sampling parameters as asked")
     choices: list[str] = Field(default_factory=list, description="all answers drawn")
@@ -315,7 +334,7 @@ class Decision(Record):
     flow: str
     ts: datetime
     turn_id: str | None = None
-    action: Literal["gate", "promote", "shadow", "unshadow", "rollback", "bootstrap", "approve"]
+    action: Literal["gate", "promote", "shadow", "unshadow", "rollback", "bootstrap", "approve", "canary", "uncanary"]
     verdict: Verdict | None = None
     candidate: str | None
     live: str | None

@@ -38,6 +38,8 @@ QUIET_LOGGERS: Final[dict[str, int]] = {"DeepSpeed": logging.ERROR, "ray.serve":
 
 REQUESTS_TOTAL: Final = "flywheel_gateway_requests_total"
 REQUEST_SECONDS: Final = "flywheel_gateway_request_seconds"
+ASSIGNED_TOTAL: Final = "flywheel_gateway_assigned_total"
+FALLBACKS_TOTAL: Final = "flywheel_gateway_fallbacks_total"
 FEEDBACK_TOTAL: Final = "flywheel_gateway_feedback_total"
 SHADOW_SENT_TOTAL: Final = "flywheel_shadow_sent_total"
 SHADOW_SAMPLED_TOTAL: Final = "flywheel_shadow_sampled_total"

@@ -55,6 +55,8 @@ def test_status_of_nothing_as_json(tmp_path):
         (["report"], "come to a verdict"),
         (["approve", "v2", "--reason", "fine"], "No turn of 'triage' has a candidate 'v2'"),
         (["turn"], "no live model"),
+        (["canary", "start", "v2", "--reason", "x"], "no live model"),
+        (["canary", "stop", "v2", "--reason", " "], "Say why"),
         (["import", "missing.jsonl"], "missing.jsonl"),
         (["label", "--annotator", "ann", "--second", "--curated"], "Choose one of"),
         (["labels", "export", "--out", "x.json", "--format", "excel"], "argilla, label-studio"),

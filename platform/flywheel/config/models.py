@@ -83,6 +83,9 @@ class GatewayConfig(Config):
     shadow_priority: int = Field(default=10, ge=0, description="behind live requests (0) where an engine serves both")
     shadow_answer_bytes: int = Field(default=262_144, gt=0, description="a longer answer of a candidate is an error")
     shadow_memory_bytes: int = Field(default=8_388_608, gt=0, description="text waiting for all candidates together")
+    canary_timeout_s: float = Field(
+        default=20, gt=0, description="a canary without a (first) answer for so long: the live model answers instead"
+    )
     default_max_tokens: int = Field(default=48, gt=0, description="answer length where a request names none")
 
 

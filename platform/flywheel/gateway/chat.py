@@ -71,7 +71,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
     Raises:
         ApiProblem: the engine gave no answer, or the answer is not durable.
     """
-    answer, version = Answer(), assignment.variant.version
+    answer, version = Answer(started=assignment.decided), assignment.variant.version
     try:
         body = await service.engines.chat(version, asked.engine_body(version, stream=False), service.timeout_s)
     except asyncio.CancelledError:
@@ -96,7 +96,7 @@ async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> 
     Raises:
         ApiProblem: the engine gave no first event, or the request is not durable. No byte was sent.
     """
-    answer, version = Answer(), assignment.variant.version
+    answer, version = Answer(started=assignment.decided), assignment.variant.version
     blocks = service.engines.stream(version, asked.engine_body(version, stream=True), service.timeout_s)
     try:
         first = await _first(blocks)
@@ -191,7 +191,9 @@ def _checked(chunk: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failed(service: Answering, asked: Asked, answer: Answer, assignment: Assignment, problem: ApiProblem) -> None:
-    """A failure on our side is a row too; a malformed request is none."""
+    """A failure on our side is a row too; a malformed request is none, nor what the live model is asked now."""
+    if assignment.may_fall_back:
+        return
     metrics.REQUESTS.labels("error" if problem.status >= 500 else "refused").inc()
     if problem.code == "engine_unavailable":
         service.router.lost(assignment.variant.version)

@@ -10,6 +10,8 @@ BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 REQUESTS = Counter(telemetry.REQUESTS_TOTAL, "Chat requests by outcome", ["outcome"])
 SECONDS = Histogram(telemetry.REQUEST_SECONDS, "Seconds until the last token", ["model"], buckets=BUCKETS)
+ASSIGNED = Counter(telemetry.ASSIGNED_TOTAL, "Chat requests by the model they were assigned to", ["model", "how"])
+FALLBACKS = Counter(telemetry.FALLBACKS_TOTAL, "Answers of the live model in place of a canary", ["canary", "reason"])
 FEEDBACK = Counter(telemetry.FEEDBACK_TOTAL, "Feedback events acknowledged", ["kind"])
 SHADOW_SAMPLED = Counter(
     telemetry.SHADOW_SAMPLED_TOTAL, "Live requests chosen for a shadow: sent + dropped + waiting", ["candidate"]

@@ -78,6 +78,8 @@ def inference_row(asked: Asked, answer: Answer, assignment: Assignment, *, confi
         eligible_variants=assignment.eligible,
         propensity=assignment.propensity,
         assignment_key_hash=assignment.key_hash,
+        assignment=assignment.how,
+        fallback=assignment.fallback,
         messages=asked.messages,
         params=asked.params,
         choices=list(answer.choices),

@@ -7,37 +7,26 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from flywheel.errors import LakeError
 from flywheel.gateway.asked import Asked
+from flywheel.gateway.assign import Assignment, assign
+from flywheel.gateway.breaker import Breaker
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.problems import ApiProblem, unavailable
-from flywheel.records import Inference, TrafficKind
+from flywheel.records import Inference
 from flywheel.rollout import routing as truth
-from flywheel.rollout.routing import Routing, Shadow, Store, Variant
+from flywheel.rollout.routing import Routing, Shadow, Store
 from flywheel.text.hashing import unit_interval
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """Who answers one request, decided once, with the chance that it was this variant (logged for off-policy use)."""
-
-    routing: Routing
-    variant: Variant
-    eligible: list[str]
-    propensity: float
-    key_hash: str | None
-    kind: TrafficKind
-
-
 def accepted_names(routing: Routing) -> list[str]:
-    """Values of ``model`` that the live model answers to: the flow, and each version the routing names."""
+    """Values that ``model`` may have: the flow, and each version the routing names. See ``assign`` for who answers."""
     versions = [variant.version for variant in routing.variants()]
     return [routing.flow, *versions, *([routing.previous.version] if routing.previous else [])]
 
@@ -61,8 +50,9 @@ def mirrored(inference: Inference, shadows: Sequence[Shadow]) -> list[Shadow]:
     """The shadows that see this request: none without ``evaluation`` consent, else each by its share.
 
     A request's fate is a hash of its id, so it is the same at every replica and never depends on its content.
+    A candidate is compared with the live model: what a canary answered, or failed to answer first, is not mirrored.
     """
-    if "evaluation" not in inference.consent:
+    if "evaluation" not in inference.consent or inference.traffic_kind != "live" or inference.fallback is not None:
         return []
     return [shadow for shadow in shadows if unit_interval(inference.inference_id, shadow.version) < shadow.share]
 
@@ -70,9 +60,20 @@ def mirrored(inference: Inference, shadows: Sequence[Shadow]) -> list[Shadow]:
 class Router:
     """The routing in force here. Never without one live model once it had one."""
 
-    def __init__(self, store: Store, flow: str, engines: EngineClient, *, cache: Path, poll_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        flow: str,
+        engines: EngineClient,
+        *,
+        cache: Path,
+        poll_s: float,
+        secret: bytes | None = None,
+    ) -> None:
         self._store, self._engines, self._cache, self._poll_s = store, engines, cache, poll_s
+        self._secret = secret
         self.flow = flow
+        self.breaker = Breaker()
         self.policy: Routing | None = None
         self.on_newest: Callable[[Routing], set[str]] | None = None
         """Told of each new routing before its engines are probed; the versions it returns are probed again."""
@@ -92,15 +93,22 @@ class Router:
             raise unavailable(f"the engine of '{version}' is not ready", "engine_unavailable", retry_after=5)
         return self.policy
 
-    def assign(self, asked: Asked) -> Assignment:  # noqa: ARG002  (every request goes to the live model)
-        """Who answers this request.
+    def assign(self, asked: Asked) -> Assignment:
+        """Who answers this request; see ``gateway.assign``.
 
         Raises:
             ApiProblem: 503, see ``live``.
         """
-        routing = self.live()
-        live = routing.live
-        return Assignment(routing, live, [live.version], propensity=1.0, key_hash=None, kind="live")
+        return assign(self.live(), asked, secret=self._secret, usable=self.usable)
+
+    def usable(self, canary: str) -> bool:
+        """Whether requests may go to a canary: it is one by the newest routing too, its engine answers, and well.
+
+        A canary that was stopped gets no request any more, even while the newest routing waits for its live model.
+        """
+        newest = self._newest
+        serving = newest is None or canary in {other.version for other in [newest.live, *newest.canaries]}
+        return serving and canary in self._ready and self.breaker.closed(canary)
 
     def is_ready(self, version: str) -> bool:
         """Whether the engine of ``version`` answered its last probe."""
@@ -128,7 +136,9 @@ class Router:
         if self._may_adopt(newest):
             self.policy = newest
         # an engine that left the routing may be stopped: when it comes back it must be probed again
-        self._ready &= {variant.version for policy in (newest, self.policy) if policy for variant in policy.variants()}
+        named = {variant.version for policy in (newest, self.policy) if policy for variant in policy.variants()}
+        self._ready &= named
+        self.breaker.keep(named)
 
     def _may_adopt(self, newest: Routing) -> bool:
         """A new live model takes over when its engine answers, unless the present one does not answer either."""

@@ -14,7 +14,8 @@ from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
 from flywheel.gateway.asked import Asked, read_chat
 from flywheel.gateway.auth import ApiKeys, Caller
-from flywheel.gateway.chat import Answering, Stream, streamed, whole
+from flywheel.gateway.canary import answered
+from flywheel.gateway.chat import Answering, Stream
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, unavailable
@@ -37,11 +38,14 @@ class Gateway:
         outbox: Outbox,
         feedback_key: bytes,
         keys: ApiKeys,
+        assignment_key: bytes | None = None,
     ) -> None:
         settings = config.gateway
         self.config, self.keys, self.outbox = config, keys, outbox
         cache = config.home_path() / "routing" / f"{config.flow}.json"
-        self.router = Router(store, config.flow, engines, cache=cache, poll_s=settings.routing_poll_s)
+        self.router = Router(
+            store, config.flow, engines, cache=cache, poll_s=settings.routing_poll_s, secret=assignment_key
+        )
         self.mirror = Mirror(engines, self.router, outbox, settings)
         self.tokens = FeedbackTokens(feedback_key, flow=config.flow, days=settings.feedback_token_days)
         self._answering = Answering(
@@ -108,9 +112,8 @@ class Gateway:
 
     async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
         """Answer with the model that the routing assigns; a ``Stream`` when it was asked for one."""
-        assignment = self.router.assign(asked)
-        check_model(asked.model, assignment.routing)
-        return await (streamed if asked.stream else whole)(self._answering, asked, assignment)
+        check_model(asked.model, self.router.live())
+        return await answered(self._answering, asked, self.router.assign(asked), self.config.gateway.canary_timeout_s)
 
     def models(self) -> list[str]:
         """Names that ``model`` may have."""
@@ -148,14 +151,15 @@ def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
     from flywheel.lake.keys import Keyring
     from flywheel.lake.store import ObjectStore
 
-    engines = ServeEngines()
+    engines, keyring = ServeEngines(), Keyring(config.home_path())
     gateway = Gateway(
         config,
         store=ObjectStore(config.lake_uri(), config.lake.storage_options),
         engines=engines,
         outbox=Outbox.open(outbox_folder(config), group_commit_ms=config.gateway.group_commit_ms),
-        feedback_key=Keyring(config.home_path()).feedback_key(),
+        feedback_key=keyring.feedback_key(),
         keys=keys,
+        assignment_key=keyring.assignment_key(),
     )
     gateway.router.on_newest = lambda routing: engines.place(placed(routing, lora=config.engine.enable_lora).riders)
     return gateway

@@ -41,6 +41,10 @@ class Keyring:
         """32 bytes that sign feedback tokens."""
         return self._derive("feedback")
 
+    def assignment_key(self) -> bytes:
+        """32 bytes that split users between the live model and canaries."""
+        return self._derive("assignment")
+
     def subject_key(self, store: ObjectStore, subject: str) -> bytes:
         """The 32-byte key of one subject (a pseudonym); made at first use, the same for all racing callers."""
         salt = self._salts.get(subject)

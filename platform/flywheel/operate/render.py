@@ -135,8 +135,7 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     if drift := state["drift"]:
         mark = "[red]got worse:[/] " if drift["alarm"] else "drift: none seen; "
         console.print(f"{mark}{drift['text']}", highlight=False, soft_wrap=True)
-    for candidate in state["candidates"]:
-        console.print(f"shadow: {candidate['version']} on {candidate['share']:.0%} of the traffic", highlight=False)
+    _candidate_lines(state, console)
     if state["running"]:
         console.print(f"a turn is run by {state['running']}", highlight=False)
     turns = Table(title="Turns", title_justify="left")
@@ -154,6 +153,18 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     console.print(turns)
     console.print(funnel_table(state["funnel"]))
     readiness_lines(state["readiness"], console)
+
+
+def _candidate_lines(state: dict[str, Any], console: Console) -> None:
+    for candidate in state["candidates"]:
+        console.print(f"shadow: {candidate['version']} on {candidate['share']:.0%} of the traffic", highlight=False)
+    for canary in state["canaries"]:
+        console.print(f"canary: {canary['version']} for {100 * canary['share']:.6g} % of the users", highlight=False)
+    for split in state["split"]:
+        if split["alarm"]:
+            console.print(
+                f"[red]users are not split as asked:[/] {_escaped(split['text'])}", highlight=False, soft_wrap=True
+            )
 
 
 def readiness_lines(readiness: dict[str, Any], console: Console) -> None:

@@ -2,7 +2,8 @@
 
 ``status`` returns the contract of ``flywheel status --json``::
 
-    {"live": {"version", "since", "erased": [...]}, "candidates": [...],
+    {"live": {"version", "since", "erased": [...]}, "candidates": [...], "canaries": [{"version", "share"}],
+     "split": [{"alarm", "text", ...}] how users were split between live and canaries,
      "turns": [{"id", "started", "decision", "reasons": [...], "metrics": {...}}],
      "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}},
      "running": who runs a turn now, or null, "readiness": see ``readiness``,
@@ -21,6 +22,7 @@ from flywheel.lake.tables import Lake
 from flywheel.operate.readiness import readiness
 from flywheel.rollout import history, routing
 from flywheel.rollout.routing import Routing
+from flywheel.rollout.split import check_split
 from flywheel.workflow.drift_check import drift_tests
 from flywheel.workflow.lease import running
 from flywheel.workflow.steps import TurnHandle, turn_ids
@@ -38,6 +40,8 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
         "flow": config.flow,
         "live": _live(lake, truth) if truth else None,
         "candidates": [{"version": shadow.version, "share": shadow.share} for shadow in truth.shadows] if truth else [],
+        "canaries": [{"version": canary.version, "share": canary.share} for canary in truth.canaries] if truth else [],
+        "split": _split(lake, truth) if truth else [],
         "turns": turns,
         "funnel": _funnel(lake, config),
         "running": str(holder) if holder else None,
@@ -61,6 +65,10 @@ def _drift(lake: Lake, truth: Routing) -> dict[str, Any] | None:
         return None
     told = next((test for test in tests if test.alarm), tests[-1])
     return {**told.model_dump(mode="json"), "text": told.text}
+
+
+def _split(lake: Lake, truth: Routing) -> list[dict[str, Any]]:
+    return [{**check.model_dump(mode="json"), "text": check.text} for check in check_split(lake, truth)]
 
 
 def _turn(lake: Lake, turn: TurnHandle) -> dict[str, Any]:

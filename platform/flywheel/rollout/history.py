@@ -41,6 +41,22 @@ def approval(rows: Iterable[Decision], *, candidate: str, evidence: Sequence[str
     return found[-1] if found else None
 
 
+def passed(rows: Iterable[Decision], *, candidate: str, live: str) -> Decision | None:
+    """The gate's latest verdict about ``candidate`` against ``live`` where it is to promote and still holds.
+
+    It holds no longer once users met the model and it was taken back: by a rollback, or as a canary.
+    """
+    found: Decision | None = None
+    for row in rows:
+        if row.candidate != candidate:
+            continue
+        if row.action in {"rollback", "uncanary"}:
+            found = None
+        elif row.action == "gate" and row.live == live:
+            found = row if row.verdict == "promote" else None
+    return found
+
+
 def record_approval(
     lake: Lake,
     config: FlywheelConfig,

@@ -18,9 +18,10 @@ from flywheel.lake.tables import Lake
 from flywheel.records import Decision, Reason, Verdict, utcnow
 from flywheel.registry.tracking import project_aliases
 from flywheel.rollout import routing as truth
+from flywheel.rollout.canaries import without_canary
 from flywheel.rollout.routing import Routing, Shadow, Variant
 
-Action = Literal["bootstrap", "shadow", "unshadow", "promote", "rollback"]
+Action = Literal["bootstrap", "shadow", "unshadow", "canary", "uncanary", "promote", "rollback"]
 
 _ATTEMPTS: Final = 5
 
@@ -41,13 +42,13 @@ def start(lake: Lake, config: FlywheelConfig, live: Variant, *, actor: str = "fl
         if now is not None:
             return None
         first = truth.bootstrap(config.flow, live, actor=actor)
-        return first.model_copy(update={"decision_id": _id("bootstrap", config.flow, 0, live.version)})
+        return first.model_copy(update={"decision_id": identity_of("bootstrap", config.flow, 0, live.version)})
 
-    return _change(lake, config, step)
+    return apply(lake, config, step)
 
 
 def shadow(lake: Lake, config: FlywheelConfig, candidate: Variant, *, actor: str = "flywheel") -> Change:
-    """Mirror live traffic to ``candidate``, ``rollout.shadow_share`` of it.
+    """Mirror live traffic to ``candidate``, ``rollout.shadow_share`` of it. A canary is past that and stays one.
 
     Raises:
         UsageError: it is the live model, or the flow has none yet.
@@ -55,60 +56,60 @@ def shadow(lake: Lake, config: FlywheelConfig, candidate: Variant, *, actor: str
     wanted = Shadow(version=candidate.version, folder=candidate.folder, share=config.rollout.shadow_share)
 
     def step(now: Routing | None) -> Routing | None:
-        state = _needed(now, config.flow)
-        if wanted in state.shadows:
+        state = needed(now, config.flow)
+        if wanted in state.shadows or any(canary.version == wanted.version for canary in state.canaries):
             return None
-        identity = _id("shadow", config.flow, state.n, wanted.version)
+        identity = identity_of("shadow", config.flow, state.n, wanted.version)
         reason = f"shadow of {wanted.version}"
         return truth.with_shadow(state, wanted, actor=actor, reason=reason, decision_id=identity)
 
-    return _change(lake, config, step)
+    return apply(lake, config, step)
 
 
 def unshadow(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, actor: str = "flywheel") -> Change:
     """Stop mirroring to ``version``; fine when it is no shadow."""
 
     def step(now: Routing | None) -> Routing | None:
-        state = _needed(now, config.flow)
+        state = needed(now, config.flow)
         if all(other.version != version for other in state.shadows):
             return None
-        identity = _id("unshadow", config.flow, state.n, version)
+        identity = identity_of("unshadow", config.flow, state.n, version)
         return truth.without_shadow(state, version, actor=actor, reason=reason, decision_id=identity)
 
-    return _change(lake, config, step)
+    return apply(lake, config, step)
 
 
 def promote(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, actor: str = "flywheel") -> Change:
-    """Make the shadow ``version`` live; the model it replaces is remembered for ``rollback``.
+    """Make the shadow or canary ``version`` live; the model it replaces is remembered for ``rollback``.
 
     Does not ask the gate: the caller does, and stores its verdict with ``record_verdict`` first.
 
     Raises:
-        UsageError: it is neither live nor a shadow.
+        UsageError: it is neither live nor a shadow or canary.
         BusyError: somebody else changed the routing to something else at the same moment, again and again.
     """
 
     def step(now: Routing | None) -> Routing | None:
-        state = _needed(now, config.flow)
+        state = needed(now, config.flow)
         if state.live.version == version:
             return None
-        identity = _id("promote", config.flow, state.n, version)
+        identity = identity_of("promote", config.flow, state.n, version)
         return truth.promoted(state, version, actor=actor, reason=reason, decision_id=identity)
 
-    return _change(lake, config, step)
+    return apply(lake, config, step)
 
 
 def rollback(
     lake: Lake, config: FlywheelConfig, *, bad: str | None = None, reason: str = "rollback", actor: str = "flywheel"
 ) -> Change:
-    """Make the last good model live again.
+    """Make the last good model live again; every canary ends with it.
 
     Run twice, it changes nothing the second time: a model that was left by a rollback is not returned to.
 
     Args:
         lake: the lake.
         config: the flow.
-        bad: only leave this model; when another one is live already there is nothing to do.
+        bad: only leave this model; a canary is stopped, and when another model is live there is nothing to do.
         reason: what people read later.
         actor: who did it.
 
@@ -118,13 +119,16 @@ def rollback(
     """
 
     def step(now: Routing | None) -> Routing | None:
-        state = _needed(now, config.flow)
+        state = needed(now, config.flow)
+        if any(canary.version == bad for canary in state.canaries):
+            identity = identity_of("uncanary", config.flow, state.n, bad or "")
+            return without_canary(state, bad or "", actor=actor, reason=reason, decision_id=identity)
         if (bad is not None and state.live.version != bad) or _came_by_rollback(lake, state):
             return None
-        identity = _id("rollback", config.flow, state.n, state.live.version)
+        identity = identity_of("rollback", config.flow, state.n, state.live.version)
         return truth.rolled_back(state, actor=actor, reason=reason, decision_id=identity)
 
-    return _change(lake, config, step)
+    return apply(lake, config, step)
 
 
 def record_verdict(
@@ -179,7 +183,8 @@ def project(lake: Lake, config: FlywheelConfig) -> list[str]:
         state = truth.read(lake.store, config.flow, n)
         lake.append("decisions", [_row(before, state)], app=app, version=n)
         before = state
-    candidate = now.shadows[-1].version if now.shadows else None
+    candidates = [*now.shadows, *now.canaries]  # the last one is the nearest to being live
+    candidate = candidates[-1].version if candidates else None
     try:
         project_aliases(config, {"live": now.live.version, "candidate": candidate})
     except EnvironmentProblem as error:
@@ -187,8 +192,8 @@ def project(lake: Lake, config: FlywheelConfig) -> list[str]:
     return []
 
 
-def _change(lake: Lake, config: FlywheelConfig, step: Callable[[Routing | None], Routing | None]) -> Change:
-    """Derive the next state from the one in force and publish it.
+def apply(lake: Lake, config: FlywheelConfig, step: Callable[[Routing | None], Routing | None]) -> Change:
+    """Derive the next state with ``step`` (None: it is as wanted) from the one in force and publish it.
 
     A lost race is decided again only while the live model is the one that the decision was made about: a
     promotion must not undo the rollback that overtook it.
@@ -197,7 +202,7 @@ def _change(lake: Lake, config: FlywheelConfig, step: Callable[[Routing | None],
     for _ in range(_ATTEMPTS):
         wanted = step(now)
         if wanted is None:
-            return Change(_needed(now, config.flow), changed=False, notes=project(lake, config))
+            return Change(needed(now, config.flow), changed=False, notes=project(lake, config))
         try:
             truth.publish(lake.store, wanted)
         except BusyError:
@@ -216,7 +221,7 @@ def _live(routing: Routing | None) -> str | None:
 def _row(before: Routing | None, state: Routing) -> Decision:
     """The decision that led to ``state``. Pure: the same routing objects always give the same row."""
     action = _action(before, state)
-    concerned = state.live.version if action in {"bootstrap", "promote"} else _shadow_that_changed(before, state)
+    concerned = state.live.version if action in {"bootstrap", "promote"} else _changed(before, state)
     return Decision(
         decision_id=state.decision_id or content_id("routing", state.flow, state.n),
         flow=state.flow,
@@ -234,15 +239,22 @@ def _action(before: Routing | None, state: Routing) -> Action:
     if before is None:
         return "bootstrap"
     if state.live.version == before.live.version:
-        return "shadow" if len(state.shadows) >= len(before.shadows) else "unshadow"
-    was_shadow = any(other.version == state.live.version for other in before.shadows)
-    back = (state.decision_id or "").startswith("rollback-") or not was_shadow  # only a shadow can be promoted
+        return _role_change(before, state)
+    was_candidate = any(other.version == state.live.version for other in before.variants())
+    back = (state.decision_id or "").startswith("rollback-") or not was_candidate  # only candidates can be promoted
     return "rollback" if back else "promote"
 
 
-def _shadow_that_changed(before: Routing | None, state: Routing) -> str | None:
-    old = {other.version: other for other in before.shadows} if before else {}
-    new = {other.version: other for other in state.shadows}
+def _role_change(before: Routing, state: Routing) -> Action:
+    if state.canaries != before.canaries:
+        return "uncanary" if len(state.canaries) < len(before.canaries) else "canary"
+    return "shadow" if len(state.shadows) >= len(before.shadows) else "unshadow"
+
+
+def _changed(before: Routing | None, state: Routing) -> str | None:
+    """The version whose role changed; a shadow that becomes a canary is one change."""
+    old = {other.version: other for other in before.variants()[1:]} if before else {}
+    new = {other.version: other for other in state.variants()[1:]}
     changed = [version for version in {**old, **new} if old.get(version) != new.get(version)]
     return changed[0] if changed else None
 
@@ -258,11 +270,17 @@ def _came_by_rollback(lake: Lake, state: Routing) -> bool:
     return False
 
 
-def _needed(now: Routing | None, flow: str) -> Routing:
+def needed(now: Routing | None, flow: str) -> Routing:
+    """The routing in force.
+
+    Raises:
+        UsageError: there is none yet.
+    """
     if now is None:
         raise UsageError(f"'{flow}' has no live model yet; start one with `flywheel up --model NAME_OR_PATH`")
     return now
 
 
-def _id(action: Action, flow: str, n: int, version: str) -> str:
+def identity_of(action: Action, flow: str, n: int, version: str) -> str:
+    """Id of the decision to do something about ``version`` in state ``n``."""
     return content_id(action, flow, n, version)

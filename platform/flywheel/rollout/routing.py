@@ -15,6 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from flywheel.errors import BusyError, LakeError, UsageError
 from flywheel.records import Record, utcnow
+from flywheel.rollout.slots import TICKS, overlap, width
+from flywheel.rollout.variants import Canary, Shadow, Variant
 
 
 class Store(Protocol):
@@ -37,34 +39,6 @@ class Store(Protocol):
         ...
 
 
-class Variant(Record):
-    """A model that can answer."""
-
-    version: str = Field(min_length=1, description="registered version; its engine app is engine-<version>")
-    folder: str = Field(description="where its weights are: a folder, or an address the engine can load")
-    base: str | None = Field(default=None, description="version whose engine it may ride on with its adapter")
-    adapter: str | None = Field(default=None, description="folder of its LoRA adapter to `base`; see rollout.riders")
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> Variant:
-        if (self.base is None) != (self.adapter is None):
-            raise ValueError(f"'{self.version}': an adapter needs the base it belongs to; give both or neither")
-        return self
-
-
-class Shadow(Variant):
-    """A model that answers a share of the consented live traffic, unseen."""
-
-    share: float = Field(default=1.0, gt=0, le=1)
-    max_concurrency: int | None = Field(default=None, ge=1, description="at one replica; like all below, empty means "
-                                        "what GatewayConfig says")  # fmt: skip
-    queue: int | None = Field(default=None, ge=0, description="requests waiting at one replica")
-    timeout_s: float | None = Field(default=None, gt=0)
-    requests_per_minute: float | None = Field(default=None, gt=0, description="all replicas together")
-    tokens_per_minute: float | None = Field(default=None, gt=0, description="all replicas together")
-    priority: int | None = Field(default=None, ge=0, description="in the engine; live requests have 0, the first")
-
-
 class Routing(Record):
     """One state of the routing of one flow. Produced by rollout, consumed by gateways and the controller."""
 
@@ -72,6 +46,10 @@ class Routing(Record):
     flow: str
     live: Variant
     shadows: list[Shadow] = Field(default_factory=list)
+    canaries: list[Canary] = Field(default_factory=list[Canary])
+    epoch: int | None = Field(
+        default=None, description="number of the state that began the present canaries; salts their assignment"
+    )
     previous: Variant | None = Field(default=None, description="the live model before this one: rollback's target")
     ts: datetime
     actor: str
@@ -80,14 +58,25 @@ class Routing(Record):
 
     @model_validator(mode="after")
     def _one_role_each(self) -> Routing:
-        names = [self.live.version, *(shadow.version for shadow in self.shadows)]
+        names = [variant.version for variant in self.variants()]
         if len(names) != len(set(names)):
             raise ValueError(f"a version has one role at a time, got {names}")
         return self
 
+    @model_validator(mode="after")
+    def _live_keeps_the_rest(self) -> Routing:
+        if any(not canary.slots for canary in self.canaries):
+            raise ValueError("a canary without slots answers nobody; place it with `with_canary`")
+        taken = [place for canary in self.canaries for place in canary.slots]
+        if overlap(taken) or width(taken) >= TICKS:
+            raise ValueError("canaries hold disjoint slots and leave some to the live model")
+        if (self.epoch is None) != (not self.canaries):
+            raise ValueError("an epoch belongs to canaries, and canaries to an epoch")
+        return self
+
     def variants(self) -> list[Variant]:
-        """The live model and every shadow: the engines that must run."""
-        return [self.live, *self.shadows]
+        """The live model, every canary and every shadow: the engines that must run."""
+        return [self.live, *self.canaries, *self.shadows]
 
 
 def prefix(flow: str) -> str:
@@ -164,7 +153,10 @@ def publish(store: Store, routing: Routing) -> None:
     """
     if routing.n > 1 and not store.exists(key(routing.flow, routing.n - 1)):
         raise UsageError(f"routing {routing.n} has no predecessor; derive it from the one in force")
-    if not store.put_if_absent(key(routing.flow, routing.n), routing.model_dump_json(indent=1).encode()):
+    unused = None if routing.canaries else {"canaries", "epoch"}  # a gateway from before there were canaries reads on
+    if not store.put_if_absent(
+        key(routing.flow, routing.n), routing.model_dump_json(indent=1, exclude=unused).encode()
+    ):
         raise BusyError(
             f"the routing of '{routing.flow}' was changed by somebody else meanwhile (number {routing.n} exists); "
             "look at the new state and repeat the command"
@@ -182,12 +174,14 @@ def with_shadow(
     """The next state with ``shadow`` mirrored; an existing shadow of that version is replaced.
 
     Raises:
-        UsageError: that version is live.
+        UsageError: that version is live or a canary: users see its answers already.
     """
     if shadow.version == routing.live.version:
         raise UsageError(f"'{shadow.version}' is the live model and cannot shadow itself")
+    if any(shadow.version == canary.version for canary in routing.canaries):
+        raise UsageError(f"'{shadow.version}' is a canary; stop that first to make it a shadow again")
     others = [other for other in routing.shadows if other.version != shadow.version]
-    return _next(routing, actor, reason, decision_id, shadows=[*others, shadow])
+    return next_state(routing, actor, reason, decision_id, shadows=[*others, shadow])
 
 
 def without_shadow(
@@ -201,48 +195,64 @@ def without_shadow(
     others = [other for other in routing.shadows if other.version != version]
     if len(others) == len(routing.shadows):
         raise UsageError(f"'{version}' is no shadow of '{routing.flow}'; shadows: {_names(routing) or 'none'}")
-    return _next(routing, actor, reason, decision_id, shadows=others)
+    return next_state(routing, actor, reason, decision_id, shadows=others)
 
 
 def promoted(routing: Routing, version: str, *, actor: str, reason: str, decision_id: str | None = None) -> Routing:
-    """The next state with the shadow ``version`` live and the live model kept as ``previous``.
+    """The next state with the shadow or canary ``version`` live and the live model kept as ``previous``.
+
+    Keys of other canaries stay with them; those of the promoted one and of the old live model are all live's now.
 
     Raises:
-        UsageError: that version is no shadow, so nobody has seen it on live traffic.
+        UsageError: that version is neither, so nobody has seen it on live traffic.
     """
-    chosen = next((shadow for shadow in routing.shadows if shadow.version == version), None)
+    chosen = next((other for other in [*routing.canaries, *routing.shadows] if other.version == version), None)
     if chosen is None:
         raise UsageError(
-            f"'{version}' is no shadow of '{routing.flow}'; start it as a shadow first. "
+            f"'{version}' is no shadow or canary of '{routing.flow}'; start it as a shadow first. "
             f"Shadows: {_names(routing) or 'none'}"
         )
-    others = [shadow for shadow in routing.shadows if shadow.version != version]
-    return _next(routing, actor, reason, decision_id, live=_plain(chosen), previous=routing.live, shadows=others)
+    return next_state(
+        routing, actor, reason, decision_id, live=_plain(chosen), previous=routing.live, **_others(routing, version)
+    )
 
 
 def rolled_back(routing: Routing, *, actor: str, reason: str, decision_id: str | None = None) -> Routing:
     """The next state with the previous model live again. A second rollback returns to the model left here.
+
+    Every canary ends: it was compared with a model that turned out to be bad, and in an emergency one model answers.
 
     Raises:
         UsageError: no model was live before this one.
     """
     if routing.previous is None:
         raise UsageError(f"'{routing.flow}' has no earlier live model to go back to")
-    others = [shadow for shadow in routing.shadows if shadow.version != routing.previous.version]
-    return _next(routing, actor, reason, decision_id, live=routing.previous, previous=routing.live, shadows=others)
+    roles = {**_others(routing, routing.previous.version), "canaries": []}
+    return next_state(routing, actor, reason, decision_id, live=routing.previous, previous=routing.live, **roles)
 
 
-def _next(routing: Routing, actor: str, reason: str, decision_id: str | None, **changes: object) -> Routing:
+def next_state(routing: Routing, actor: str, reason: str, decision_id: str | None, **changes: object) -> Routing:
+    """The state after ``routing`` with some fields changed. The first canary begins an epoch, the last one ends it."""
+    canaries = changes.get("canaries", routing.canaries)
     fields = {
-        **{name: getattr(routing, name) for name in ("flow", "live", "shadows", "previous")},
+        **{name: getattr(routing, name) for name in ("flow", "live", "shadows", "canaries", "previous")},
         **changes,
         "n": routing.n + 1,
+        "epoch": (routing.epoch or routing.n + 1) if canaries else None,
         "ts": utcnow(),
         "actor": actor,
         "reason": reason,
         "decision_id": decision_id,
     }
     return Routing.model_validate(fields)
+
+
+def _others(routing: Routing, version: str) -> dict[str, object]:
+    """Shadows and canaries without ``version``."""
+    return {
+        "shadows": [shadow for shadow in routing.shadows if shadow.version != version],
+        "canaries": [canary for canary in routing.canaries if canary.version != version],
+    }
 
 
 def _plain(variant: Variant) -> Variant:

@@ -18,7 +18,7 @@ from flywheel.evaluation.run import evaluate as evaluate_version
 from flywheel.inference import engines
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.records import Decision, ShadowPair
-from flywheel.rollout import history, promotion
+from flywheel.rollout import canary_steps, history, promotion
 from flywheel.rollout.gate import Agreement, GateInput, Outcome, SuiteEvidence, decide
 from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
@@ -161,6 +161,7 @@ def promote(context: Context, done: dict[str, Artifact], _progress: Progress) ->
     candidate = _candidate(done)
     reason = f"{context.turn.turn_id}: {done['gate']['text']}"
     if done["gate"]["verdict"] != "promote":
+        canary_steps.stop(lake, config, candidate.version, reason=reason)
         change = promotion.unshadow(lake, config, candidate.version, reason=reason)
         if candidate.version not in routed(lake, config):
             engines.stop(candidate.version)

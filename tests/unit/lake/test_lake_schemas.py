@@ -14,7 +14,7 @@ from flywheel.lake.schemas import MODELS, SCHEMAS, SHARED_FLOW, from_arrow, part
 from flywheel.records import Check, Decision, EvalCase, EvalResult, Inference, Message, Reason, Record, Signal
 
 TS = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
-NESTED = (records.Message, records.RankedItem, records.Check, records.Reason)
+NESTED = (records.Message, records.RankedItem, records.Check, records.Reason, records.Fallback)
 """Row types that live inside others and have no table of their own."""
 
 SAMPLES: list[tuple[str, Record]] = [
@@ -53,6 +53,10 @@ SAMPLES: list[tuple[str, Record]] = [
         reasons=[Reason(name="n", passed=None, text="t"),
                  Reason(name="n", passed=False, measured=-0.5, interval=(-1.0, 0.0), threshold=0.0, text="t")],
     )),
+    ("inferences", Inference(
+        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[], assignment="fallback",
+        fallback=records.Fallback(assigned="c", eligible=["m", "c"], propensity=0.25, reason="engine_timeout"),
+    )),
     ("turns", Manifest(kind="turn", id="t", flow="f", created=TS, parents=["dataset/d"], code_version="1",
                        config_hash="c", seed=3, data={"deep": {"list": [1.5, {"x": None}]}})),
 ]  # fmt: skip
@@ -63,6 +67,7 @@ ARROW_OF = {
     records.RankedItem: "struct<id: string, rank: int64, shown_ms: double, action: string>",
     records.Check: "struct<kind: string, expected: string, fields: list<item: string>, tolerance: double, "
     "threshold: double>",
+    records.Fallback: "struct<assigned: string, eligible: list<item: string>, propensity: double, reason: string>",
     records.Reason: "struct<name: string, passed: bool, outcome: string, measured: double, "
     "interval: list<item: double>, threshold: double, text: string>",
 }  # fmt: skip

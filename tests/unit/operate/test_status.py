@@ -42,3 +42,36 @@ def test_live_candidates_turns_and_funnel(config):
     turn.write("finished", {"decision": "reject", "reasons": ["worse"], "metrics": {"suites": {}}})
     done = status(lake, config)["turns"][0]
     assert (done["id"], done["decision"], done["reasons"]) == ("turn-0001", "reject", ["worse"])
+
+
+def test_canaries_and_a_split_that_is_not_as_asked_are_shown(config):
+    from rich.console import Console
+
+    from flywheel.operate.render import status_tables
+    from flywheel.records import Inference, utcnow
+    from flywheel.rollout import canaries
+
+    lake, who = open_lake(config), {"actor": "test", "reason": "try"}
+    first = routing.bootstrap("triage", routing.Variant(version="v1", folder="/m/v1"), actor="test")
+    begun = canaries.with_canary(first, routing.Canary(version="v2", folder="/m/v2", share=0.25), **who)
+    for state in (first, begun):
+        routing.publish(lake.store, state)
+    state = status(lake, config)
+    assert (state["canaries"], state["split"]) == ([{"version": "v2", "share": 0.25}], [])
+    rows = [
+        Inference(
+            inference_id=f"i{n}", flow="triage", ts=utcnow(), subject=f"s{n}", model_version="v1", policy_version=2,
+            eligible_variants=["v1", "v2"], propensity=0.75, assignment="random", assignment_key_hash=f"k{n}",
+            messages=[],
+        )
+        for n in range(400)
+    ]  # fmt: skip
+    lake.append("inferences", rows, app="test", version=1)
+    state = status(lake, config)
+    assert [check["alarm"] for check in state["split"]] == [True]
+    screen = Console(record=True, width=200)
+    status_tables(state, screen)
+    text = screen.export_text()
+    assert "canary: v2 for 25 % of the users" in text
+    assert "users are not split as asked: 400 keys: v1 100.00% (asked 75.00%), v2 0.00% (asked 25.00%)" in text
+    json.dumps(state)
