@@ -16,7 +16,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.when == "call" and os.environ.get("FLYWHEEL_LONG"):
         name = item.path.stem.removeprefix("test_").replace("_", "-")
-        _rows[name].append({"test": item.name, "outcome": report.outcome, "seconds": round(report.duration, 1)})
+        seen = {"test": item.name, "outcome": report.outcome, "seconds": round(report.duration, 1)}
+        _rows[name].append({**seen, **dict(report.user_properties)})
     return report
 
 

@@ -1,54 +1,41 @@
 """The outbox: the durable log of one gateway replica. What it acknowledged is on the disk.
 
-One SQLite file a replica, in WAL mode with ``synchronous=FULL``: a commit returns after the log is
-synced. One writer thread serves all callers; those that arrive while it waits share one sync
-(group commit). An exclusive ``flock`` on ``<id>.lock`` says that the owner is alive; the operating
-system drops it when the process dies, whatever killed it, and a shipper then adopts the file.
+One writer thread serves all callers; those that arrive while it waits share one sync (group commit). What waits for
+the sync is bounded; a file, a disk or a queue without room is known before a request is let in (``refusal``).
+See ``outbox_file`` for the file and ``recorder`` for the modes built on this.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from prometheus_client import Histogram
-from uuid6 import uuid7
 
+from flywheel.capture import outbox_file
 from flywheel.capture.events import Event, to_event
-from flywheel.config import FlywheelConfig
+from flywheel.capture.outbox_file import BUSY_TIMEOUT_S, connect, outbox_folder, try_lock
+from flywheel.capture.room import QUEUE, Limits, Refusal
+from flywheel.config import CaptureConfig
+from flywheel.config.models import CaptureMode
 from flywheel.errors import CaptureError
 from flywheel.records import Inference
 from flywheel.telemetry import OUTBOX_SYNC_SECONDS
 
-MAX_GROUP = 2_000
+__all__ = ["BUSY_TIMEOUT_S", "Outbox", "connect", "outbox_folder", "try_lock"]
+
+MAX_GROUP: Final = 2_000
 """Calls that share one sync at the most; bounds the memory and time of one transaction."""
 
-BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for the other one (owner and shipper take turns of a few milliseconds)."""
-
-TABLES = """
-create table if not exists events(
-    seq integer primary key autoincrement, flow text not null, event_id text not null, kind text not null,
-    tenant text not null, ts integer not null, body text not null);
-create index if not exists events_by_flow on events(flow, seq);
-create table if not exists open_requests(
-    inference_id text primary key, flow text not null, tenant text not null, ts integer not null, body text not null);
-create table if not exists seals(flow text not null, lo integer not null, hi integer not null, primary key(flow, lo));
-create table if not exists sealed(flow text primary key, hi integer not null);
-"""
-# autoincrement: a number is never used again, even after its row was shipped and deleted
-
-_ADD = "insert into events(flow, event_id, kind, tenant, ts, body) values (?, ?, ?, ?, ?, ?)"
-_OPEN = "insert or replace into open_requests(inference_id, flow, tenant, ts, body) values (?, ?, ?, ?, ?)"
-_CLOSE = "delete from open_requests where inference_id = ?"
+LOOK_S: Final = 0.5
+"""How old the knowledge about the disk may be while events are written or refused."""
 
 _SYNC_SECONDS = Histogram(
     OUTBOX_SYNC_SECONDS,
@@ -56,78 +43,98 @@ _SYNC_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
 )
 
-Statement = tuple[str, tuple[Any, ...]]
+Failed = Callable[[Exception], None]
+
+
+class _Own(NamedTuple):
+    """What an owner holds."""
+
+    folder: Path
+    outbox_id: str
+    connection: sqlite3.Connection
+    lock: int
 
 
 class _Job(NamedTuple):
-    statements: list[Statement]
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
+    """What one caller wants written, its characters of text, and who learns what came of it."""
+
+    events: Sequence[outbox_file.Row]
+    opened: Sequence[outbox_file.Row]
+    closed: Sequence[str]
+    size: int
+    waiter: asyncio.Future[None] | None
+    failed: Failed | None
 
 
-def outbox_folder(config: FlywheelConfig) -> Path:
-    """Where the outboxes of this machine lie; put ``home`` on a persistent volume."""
-    return config.home_path() / "outbox"
-
-
-def event_row(event: Event) -> tuple[str, str, str, str, int, str]:
-    """The values of ``events`` for one event."""
-    micros = int(event.ts.timestamp() * 1_000_000)
-    return event.flow, event.event_id, event.kind, event.tenant, micros, event.body
-
-
-def add_statement(event: Event) -> Statement:
-    """The insertion of one event."""
-    return _ADD, event_row(event)
+def _job(
+    events: Sequence[outbox_file.Row],
+    *,
+    opened: Sequence[outbox_file.Row] = (),
+    closed: Sequence[str] = (),
+    waiter: asyncio.Future[None] | None = None,
+    failed: Failed | None = None,
+) -> _Job:
+    size = sum(len(row[-1]) for row in events) + sum(len(row[-1]) for row in opened)
+    return _Job(events, opened, closed, size, waiter, failed)
 
 
 class Outbox:
     """One replica's log. Awaiting a method returns after the sync; an exception means: not acknowledged."""
 
+    mode: ClassVar[CaptureMode] = "durable"
+
     @classmethod
-    def open(cls, folder: Path, *, group_commit_ms: float = 2.0) -> Self:
+    def open(cls, folder: Path, *, group_commit_ms: float = 2.0, config: CaptureConfig | None = None) -> Self:
         """Start a new outbox in ``folder`` (made if missing).
 
         Args:
             folder: shared by the replicas and the shipper of one machine.
             group_commit_ms: how long a write waits for others to share its sync.
+            config: bounds of queue and disk.
 
         Raises:
             CaptureError: the file cannot be made (no rights, disk full).
         """
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            outbox_id, lock = _claim(folder)
+            outbox_id, lock = outbox_file.claim(folder)
             connection = connect(folder / f"{outbox_id}.db", create=True)
-            connection.executescript(TABLES)
-            _sync_folder(folder)
+            connection.executescript(outbox_file.TABLES)
+            outbox_file.sync_folder(folder)
         except (sqlite3.Error, OSError) as error:
             raise CaptureError(f"no outbox can be made in {folder}; check space and rights there: {error}") from error
-        return cls(outbox_id, connection, lock, group_commit_ms)
+        own = _Own(folder, outbox_id, connection, lock)
+        return cls(own, Limits.of(config or CaptureConfig()), wait_s=group_commit_ms / 1000)
 
-    def __init__(self, outbox_id: str, connection: sqlite3.Connection, lock: int, group_commit_ms: float) -> None:
-        self.outbox_id = outbox_id
-        self._connection, self._lock, self._wait_s = connection, lock, group_commit_ms / 1000
+    def __init__(self, own: _Own, limits: Limits, *, wait_s: float) -> None:
+        self.outbox_id = own.outbox_id
+        self._folder, self._connection, self._lock = own.folder, own.connection, own.lock
+        self._wait_s, self._limits = wait_s, limits
         self._jobs: deque[_Job] = deque()
+        self._events, self._size = 0, 0  # of all jobs whose sync is not done
         self._wake = threading.Condition()
         self._closing = False
-        self._writer = threading.Thread(target=self._write_forever, name=f"outbox-{outbox_id[-6:]}", daemon=True)
+        self._broken: Exception | None = None
+        self._looked = float("-inf")
+        self._disk: Refusal | None = None
+        self._look()
+        self._writer = threading.Thread(target=self._write_forever, name=f"outbox-{own.outbox_id[-6:]}", daemon=True)
         self._writer.start()
 
     async def append(self, events: Sequence[Event]) -> None:
         """Make events durable, all of them or none.
 
         Raises:
-            CaptureError: they are not durable (disk full, I/O error, closed); nothing was acknowledged.
+            CaptureError: they are not durable (queue or disk full, I/O error, closed); nothing was acknowledged.
         """
         if events:
-            await self._submit([add_statement(event) for event in events])
+            await self._submit([outbox_file.event_row(event) for event in events])
 
     async def open_request(self, inference: Inference) -> None:
         """Make a request durable before the first byte of its answer. See ``complete``."""
         event = to_event(inference, flow=inference.flow, tenant=inference.tenant)
-        flow, inference_id, _, tenant, micros, body = event_row(event)
-        await self._submit([(_OPEN, (inference_id, flow, tenant, micros, body))])
+        flow, inference_id, _, tenant, micros, body = outbox_file.event_row(event)
+        await self._submit([], opened=((inference_id, flow, tenant, micros, body),))
 
     async def complete(self, inference: Inference) -> None:
         """Replace an open request by its inference, in one transaction.
@@ -135,7 +142,19 @@ class Outbox:
         If the replica dies before this, the request becomes an inference with finish reason ``interrupted``.
         """
         event = to_event(inference, flow=inference.flow, tenant=inference.tenant)
-        await self._submit([(_CLOSE, (inference.inference_id,)), add_statement(event)])
+        await self._submit([outbox_file.event_row(event)], closed=(inference.inference_id,))
+
+    def offer(self, events: Sequence[Event], failed: Failed) -> None:
+        """Take events without waiting for their sync; ``failed`` is called (by another thread) if it fails.
+
+        Raises:
+            CaptureError: the queue is full, or the outbox is closed.
+        """
+        self._queue(_job([outbox_file.event_row(event) for event in events], failed=failed))
+
+    def refusal(self) -> Refusal | None:
+        """Why new requests must be turned away now; None when they can be recorded."""
+        return self._limits.queue_refusal(self._events, self._size) or self._disk
 
     def close(self) -> None:
         """Write what was submitted, release the file. The shipper takes over what is left in it."""
@@ -148,37 +167,55 @@ class Outbox:
         self._connection.close()
         os.close(self._lock)
 
-    async def _submit(self, statements: list[Statement]) -> None:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+    async def _submit(self, events: list[outbox_file.Row], **more: Any) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue(_job(events, waiter=done, **more))
+        await done
+
+    def _queue(self, job: _Job) -> None:
         with self._wake:
             if self._closing:
                 raise CaptureError("the outbox is closed because the replica stops; send the request again")
-            self._jobs.append(_Job(statements, loop, done))
+            if self._limits.queue_full(self._events, self._size):
+                raise CaptureError(f"{self._events} events wait for their sync already; send the request again")
+            self._count(job, 1)
+            self._jobs.append(job)
             self._wake.notify()
-        await done
+
+    def _count(self, job: _Job, sign: int) -> None:
+        self._events += sign * (len(job.events) + len(job.opened))
+        self._size += sign * job.size
 
     def _write_forever(self) -> None:
-        while jobs := self._gather():
-            started = time.perf_counter()
-            for job, error in self._commit(jobs):
-                _resolve(job, error)
-            _SYNC_SECONDS.observe(time.perf_counter() - started)
+        while (jobs := self._gather()) is not None:
+            if jobs:
+                started = time.perf_counter()
+                outcomes = self._commit(jobs)
+                with self._wake:
+                    for job in jobs:
+                        self._count(job, -1)
+                QUEUE.set(self._events)
+                _tell(outcomes)
+                _SYNC_SECONDS.observe(time.perf_counter() - started)
+            if time.monotonic() - self._looked > LOOK_S:
+                self._look()
 
-    def _gather(self) -> list[_Job]:
-        """Wait for a job, then a moment for others. Empty: closed and nothing is left."""
+    def _gather(self) -> list[_Job] | None:
+        """Wait for a job, then a moment for others. Empty: time to look at the disk. None: closed, nothing is left."""
         with self._wake:
             while not self._jobs and not self._closing:
-                self._wake.wait()
+                if not self._wake.wait(LOOK_S if self._disk else None):
+                    return []
         if self._wait_s and not self._closing:
             time.sleep(self._wait_s)
         with self._wake:
-            return [self._jobs.popleft() for _ in range(min(len(self._jobs), MAX_GROUP))]
+            return [self._jobs.popleft() for _ in range(min(len(self._jobs), MAX_GROUP))] or None
 
     def _commit(self, jobs: list[_Job]) -> list[tuple[_Job, Exception | None]]:
         try:
-            self._transaction([statement for job in jobs for statement in job.statements])
+            self._transaction(jobs)
         except sqlite3.OperationalError as error:  # disk full, I/O error, locked: the same for every caller
+            self._broken, self._looked = error, float("-inf")
             return [(job, error) for job in jobs]
         except Exception as error:  # noqa: BLE001 - a caller must never wait for ever on a dead writer
             if len(jobs) == 1:
@@ -186,75 +223,49 @@ class Outbox:
             return [outcome for job in jobs for outcome in self._commit([job])]  # one bad row must not fail the others
         return [(job, None) for job in jobs]
 
-    def _transaction(self, statements: list[Statement]) -> None:
+    def _transaction(self, jobs: Sequence[_Job]) -> None:
+        outbox_file.write(
+            self._connection,
+            opened=[row for job in jobs for row in job.opened],
+            closed=[name for job in jobs for name in job.closed],
+            events=[row for job in jobs for row in job.events],
+        )
+
+    def _look(self) -> None:
+        """See whether there is room; after a failure, whether a synced write succeeds again."""
+        self._looked = time.monotonic()
         try:
-            self._connection.execute("begin immediate")
-            for sql, values in statements:
-                self._connection.execute(sql, values)
-            self._connection.execute("commit")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("rollback")
-            raise
+            if self._broken:
+                outbox_file.probe(self._connection)
+                self._broken = None
+            used = outbox_file.used_bytes(self._connection)
+            self._disk = self._limits.disk_refusal(self._folder, f"{self.outbox_id}.db", used)
+        except (sqlite3.Error, OSError) as error:
+            self._disk = Refusal("disk_error", f"nothing can be recorded, check the disk: {error}", 503, 5)
 
 
-def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Open an outbox file in autocommit mode, every commit synced. Without ``create`` a missing file is an error."""
-    address = f"{path.resolve().as_uri()}?mode={'rwc' if create else 'rw'}"
-    connection = sqlite3.connect(
-        address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = full")
-    return connection
+def _tell(outcomes: Sequence[tuple[_Job, Exception | None]]) -> None:
+    """One wake-up an event loop, however many callers wait there."""
+    waiting: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[None], Exception | None]]] = defaultdict(list)
+    for job, error in outcomes:
+        if job.waiter is not None:
+            waiting[job.waiter.get_loop()].append((job.waiter, error))
+        elif error is not None and job.failed is not None:
+            job.failed(error)
+    for loop, settled in waiting.items():
+        try:
+            loop.call_soon_threadsafe(_settle, settled)
+        except RuntimeError:
+            continue  # the loop is closed: nobody waits any more
 
 
-def try_lock(path: Path, *, create: bool = False) -> int | None:
-    """Take the lock of an outbox; None while its owner lives, or when the file is not there (any more)."""
-    try:
-        handle = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.stat().st_ino == os.fstat(handle).st_ino:
-            return handle
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(handle)
-    return None
-
-
-def _claim(folder: Path) -> tuple[str, int]:
-    """A fresh id whose lock is ours. A shipper may grab a new lock file first: then take another id."""
-    while True:
-        outbox_id = str(uuid7())
-        lock = try_lock(folder / f"{outbox_id}.lock", create=True)
-        if lock is not None:
-            return outbox_id, lock
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _resolve(job: _Job, error: Exception | None) -> None:
-    def settle() -> None:
-        if job.done.done():  # the caller was cancelled
-            return
+def _settle(waiting: Sequence[tuple[asyncio.Future[None], Exception | None]]) -> None:
+    for done, error in waiting:
+        if done.done():  # the caller was cancelled
+            continue
         if error is None:
-            job.done.set_result(None)
+            done.set_result(None)
         else:
             problem = CaptureError(f"the event could not be stored and was not acknowledged; check disk space: {error}")
             problem.__cause__ = error
-            job.done.set_exception(problem)
-
-    if not job.loop.is_closed():
-        try:
-            job.loop.call_soon_threadsafe(settle)
-        except RuntimeError:
-            return  # the loop closed in between: nobody waits any more
+            done.set_exception(problem)

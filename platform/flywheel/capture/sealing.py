@@ -74,6 +74,11 @@ def flows(connection: sqlite3.Connection) -> list[str]:
     return [flow for (flow,) in connection.execute("select flow from sealed order by flow")]
 
 
+def format_of(connection: sqlite3.Connection) -> int:
+    """The number of the file's format; 0 for files of before it was counted."""
+    return connection.execute("pragma user_version").fetchone()[0]
+
+
 def has_tables(connection: sqlite3.Connection) -> bool:
     """False for a file whose owner died before it held anything."""
     return bool(connection.execute("select count(*) from sqlite_master where name = 'sealed'").fetchone()[0])

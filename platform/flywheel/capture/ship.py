@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
 from flywheel.capture import sealing
+from flywheel.capture.corrupt import is_corrupt, put_aside
 from flywheel.capture.erased import Erased
 from flywheel.capture.landing import closed_key, encode
-from flywheel.capture.outbox import connect, try_lock
+from flywheel.capture.outbox_file import FORMAT, connect, is_outbox_id, try_lock
 from flywheel.config import CaptureConfig
 from flywheel.errors import BusyError, CaptureError
 from flywheel.lake.erasures import read_erasures
@@ -41,6 +42,7 @@ class ShipReport(Record):
     interrupted: int = Field(default=0, description="open requests of dead replicas, now inferences")
     removed: int = Field(default=0, description="drained outboxes of dead replicas")
     erased: dict[str, int] = Field(default_factory=dict, description="flow -> events of erased people, not sent")
+    corrupt: dict[str, str] = Field(default_factory=dict, description="outbox -> where its damaged file was put")
     failed: dict[str, str] = Field(default_factory=dict, description="outbox -> why it could not be read; it is kept")
 
 
@@ -75,14 +77,20 @@ def ship_once(
 
 def unshipped(folder: Path) -> int:
     """Events, and requests of dead replicas, that wait in the outboxes of ``folder``."""
-    waiting = 0
-    for outbox_id in outbox_ids(folder) if folder.is_dir() else []:
-        try:
-            with closing(connect(folder / f"{outbox_id}.db")) as connection:
-                waiting += connection.execute("select count(*) from events").fetchone()[0]
-        except sqlite3.Error:
-            continue  # just made, or just removed
-    return waiting
+    return sum(_waiting(folder, outbox_id) for outbox_id in outbox_ids(folder)) if folder.is_dir() else 0
+
+
+def _waiting(folder: Path, outbox_id: str) -> int:
+    lock = try_lock(folder / f"{outbox_id}.lock")
+    try:
+        with closing(connect(folder / f"{outbox_id}.db")) as connection:
+            tables = ["events"] if lock is None else ["events", "open_requests"]
+            return sum(connection.execute(f"select count(*) from {table}").fetchone()[0] for table in tables)
+    except sqlite3.Error:
+        return 0  # just made, just removed, or damaged
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 @contextmanager
@@ -104,9 +112,9 @@ def only_shipper(folder: Path, wait_s: float) -> Iterator[None]:
 
 
 def outbox_ids(folder: Path) -> list[str]:
-    """The outboxes in ``folder``, oldest first."""
+    """The outboxes in ``folder``, oldest first. Files of other names are somebody else's."""
     names = {path.stem for suffix in ("*.db", "*.lock") for path in folder.glob(suffix)}
-    return sorted(names - {_LOCK_NAME})
+    return sorted(filter(is_outbox_id, names))
 
 
 def _ship_outbox(
@@ -114,7 +122,16 @@ def _ship_outbox(
 ) -> ShipReport:
     lock = try_lock(folder / f"{outbox_id}.lock")  # held: the owner is dead, and nobody else writes here any more
     try:
-        report, empty = _ship_file(folder / f"{outbox_id}.db", outbox_id, store, config, keyring, dead=lock is not None)
+        try:
+            report, empty = _ship_file(
+                folder / f"{outbox_id}.db", outbox_id, store, config, keyring, dead=lock is not None
+            )
+        except sqlite3.DatabaseError as error:
+            if lock is None or not is_corrupt(error):
+                raise
+            kept = put_aside(folder, outbox_id, error)
+            (folder / f"{outbox_id}.lock").unlink(missing_ok=True)
+            return ShipReport(corrupt={outbox_id: str(kept)})
         if lock is None or not empty:
             return report
         _remove(folder, outbox_id)
@@ -131,6 +148,8 @@ def _ship_file(
     if not database.exists():
         return ShipReport(), True
     with closing(connect(database)) as connection:
+        if sealing.format_of(connection) > FORMAT:
+            raise CaptureError(f"{database.name} was made by a newer version of Flywheel; ship it with that version")
         if not sealing.has_tables(connection):
             return ShipReport(), True
         interrupted = sealing.adopt(connection) if dead else 0
@@ -173,5 +192,6 @@ def _add(a: ShipReport, b: ShipReport) -> ShipReport:
         interrupted=a.interrupted + b.interrupted,
         removed=a.removed + b.removed,
         erased=dict(Counter(a.erased) + Counter(b.erased)),
+        corrupt={**a.corrupt, **b.corrupt},
         failed={**a.failed, **b.failed},
     )

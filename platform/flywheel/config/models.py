@@ -87,11 +87,27 @@ class GatewayConfig(Config):
         default=20, gt=0, description="a canary without a (first) answer for so long: the live model answers instead"
     )
     default_max_tokens: int = Field(default=48, gt=0, description="answer length where a request names none")
+    write_timeout_s: float = Field(default=30, gt=0, description="a client that reads nothing for this long is let go")
+    drain_timeout_s: float = Field(default=20, ge=0, description="a replica that stops waits this long for its answers")
+
+
+CaptureMode = Literal["durable", "async", "off"]
 
 
 class CaptureConfig(Config):
     """Outbox, shipping and ingestion."""
 
+    mode: CaptureMode = Field(
+        default="durable",
+        description="durable: an answer is acknowledged once its row is synced; async: before, so a crash, full disk "
+        "or full queue loses rows (the last two are counted); off: nothing is recorded, feedback is refused",
+    )
+    queue_events: int = Field(default=20_000, ge=2, description="events of a replica that wait for their sync at most")
+    queue_mb: float = Field(default=64, gt=0, description="MiB of them; at half of either limit new requests get 429")
+    outbox_max_mb: float = Field(
+        default=4_096, gt=0, description="MiB that may wait on this machine for the shipper; past it requests get 503"
+    )
+    min_free_mb: float = Field(default=64, ge=0, description="MiB that stay free on the outbox's disk; below: 503")
     seal_interval_s: float = Field(default=2, gt=0, description="how long events wait before they are shipped")
     segment_rows: int = Field(default=5_000, ge=1, description="events in one landing segment at the most")
     ingest_interval_s: float = Field(default=2, gt=0, description="pause between micro-batches")

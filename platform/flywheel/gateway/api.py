@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from flywheel.gateway.asked import read_json
 from flywheel.gateway.auth import Caller
 from flywheel.gateway.chat import Stream
+from flywheel.gateway.patience import Patience
 from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.service import Gateway
 
@@ -37,14 +38,16 @@ class Events(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, stream: Stream, headers: dict[str, str], finish: Callable[[], None]) -> None:
+    def __init__(self, stream: Stream, headers: dict[str, str], finish: Callable[[], None], patience_s: float) -> None:
+        self._patience_s = patience_s
         super().__init__(stream.events(), headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         self._stream, self._finish = stream, finish
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send, then end."""
         try:
-            await super().__call__(scope, receive, send)
+            async with Patience(send, self._patience_s) as patient:
+                await super().__call__(scope, receive, patient.send)
         finally:
             self._stream.end()
             self._finish()
@@ -82,8 +85,12 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
             headers = {HEADER_ID: asked.inference_id}
             if isinstance(answer, Stream):
                 handed_over = True
-                return Events(answer, {**headers, HEADER_TOKEN: answer.token}, gateway.finish)
-            return Json(answer, headers={**headers, HEADER_TOKEN: answer["flywheel"]["feedback_token"]})
+                if answer.token:
+                    headers[HEADER_TOKEN] = answer.token
+                return Events(answer, headers, gateway.finish, gateway.config.gateway.write_timeout_s)
+            if token := answer["flywheel"]["feedback_token"]:
+                headers[HEADER_TOKEN] = token
+            return Json(answer, headers=headers)
         finally:
             if not handed_over:
                 gateway.finish()

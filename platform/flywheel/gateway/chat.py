@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel.capture.events import to_event
-from flywheel.capture.outbox import Outbox
+from flywheel.capture.recorder import Recorder
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics
 from flywheel.gateway.asked import Asked
@@ -36,7 +36,7 @@ class Answering:
 
     engines: EngineClient
     router: Router
-    outbox: Outbox
+    outbox: Recorder
     mirror: Mirror
     tokens: FeedbackTokens
     config_hash: str
@@ -106,6 +106,11 @@ async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> 
         raise unavailable(str(error), "not_recorded") from error
     except ApiProblem as problem:
         _failed(service, asked, answer, assignment, problem)
+        raise
+    except asyncio.CancelledError:
+        answer.ended(DISCONNECT)
+        metrics.REQUESTS.labels(DISCONNECT).inc()
+        service.later(_left_early(service, blocks, service.row(asked, answer, assignment)))
         raise
     return Stream(service, asked, assignment, answer, first=first, blocks=blocks)
 
@@ -212,6 +217,12 @@ async def _close(blocks: AsyncIterator[str]) -> None:
     if close is not None:
         with contextlib.suppress(RuntimeError):  # already being finalised
             await close()
+
+
+async def _left_early(service: Answering, blocks: AsyncIterator[str], row: Inference) -> None:
+    """The client left before the first byte; the request may be noted as open already."""
+    await _close(blocks)
+    await service.outbox.complete(row)
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-from flywheel.capture.outbox import Outbox
+from flywheel.capture.recorder import Recorder
 from flywheel.config import GatewayConfig
 from flywheel.gateway.asked import Asked
 from flywheel.gateway.engine_client import EngineClient
@@ -29,7 +29,7 @@ SWEEP_S = 0.5
 class Mirror:
     """Sends copies of live requests to the shadows and records both answers side by side."""
 
-    def __init__(self, engines: EngineClient, router: Router, outbox: Outbox, config: GatewayConfig) -> None:
+    def __init__(self, engines: EngineClient, router: Router, outbox: Recorder, config: GatewayConfig) -> None:
         self._engines, self._router, self._outbox, self._config = engines, router, outbox, config
         self._held = Held(most=config.shadow_memory_bytes)
         self._lanes: dict[str, Lane] = {}

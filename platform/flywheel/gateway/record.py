@@ -98,7 +98,7 @@ def mark(body: dict[str, Any], asked: Asked, token: str, version: str) -> dict[s
         **body,
         "id": ID_PREFIX + asked.inference_id,
         "model": version,
-        "flywheel": {"inference_id": asked.inference_id, "feedback_token": token, "model_version": version},
+        "flywheel": {"inference_id": asked.inference_id, "feedback_token": token or None, "model_version": version},
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from flywheel.capture.events import to_event
-from flywheel.capture.outbox import Outbox, outbox_folder
+from flywheel.capture.recorder import Recorder, open_recorder
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
@@ -20,7 +20,8 @@ from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.route import Router, accepted_names, check_model
-from flywheel.gateway.tokens import FeedbackTokens
+from flywheel.gateway.stopping import drained, refused, shutting_down
+from flywheel.gateway.tokens import FeedbackTokens, NoTokens
 from flywheel.records import Consent, Feedback
 from flywheel.rollout.riders import placed
 from flywheel.rollout.routing import Store
@@ -35,7 +36,7 @@ class Gateway:
         *,
         store: Store,
         engines: EngineClient,
-        outbox: Outbox,
+        outbox: Recorder,
         feedback_key: bytes,
         keys: ApiKeys,
         assignment_key: bytes | None = None,
@@ -47,7 +48,8 @@ class Gateway:
             store, config.flow, engines, cache=cache, poll_s=settings.routing_poll_s, secret=assignment_key
         )
         self.mirror = Mirror(engines, self.router, outbox, settings)
-        self.tokens = FeedbackTokens(feedback_key, flow=config.flow, days=settings.feedback_token_days)
+        issuer = NoTokens if outbox.mode == "off" else FeedbackTokens
+        self.tokens = issuer(feedback_key, flow=config.flow, days=settings.feedback_token_days)
         self._answering = Answering(
             engines=engines,
             router=self.router,
@@ -58,6 +60,7 @@ class Gateway:
             timeout_s=config.engine.request_timeout_s,
         )
         self._active = 0
+        self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -66,7 +69,9 @@ class Gateway:
         self._tasks = [asyncio.create_task(_background(work)) for work in (self.router.run(), self.mirror.run())]
 
     async def stop(self) -> None:
-        """Finish what is being recorded, then close the outbox; the shipper takes over what is in it."""
+        """Take nothing new, finish what is being answered and recorded, then close the outbox; the shipper has it."""
+        self._stopping = True
+        await drained(lambda: self._active, self.config.gateway.drain_timeout_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._answering.background, return_exceptions=True)
@@ -82,7 +87,7 @@ class Gateway:
         """Refuse what this gateway cannot take now.
 
         Raises:
-            ApiProblem: 404 for another flow, 429 when full.
+            ApiProblem: 404 for another flow, 429 when full, 503 when it stops or could not record the answer.
         """
         if flow and flow != self.config.flow:
             raise ApiProblem(
@@ -91,11 +96,18 @@ class Gateway:
                 "invalid_request_error",
                 code="flow_not_found",
             )
+        self._can_record()
         if self._active >= self.config.gateway.max_ongoing_requests:
             metrics.REQUESTS.labels("too_many").inc()
             raise ApiProblem(
                 429, "too many requests at once; try again", "rate_limit_error", code="queue_full", retry_after=1
             )
+
+    def _can_record(self) -> None:
+        if self._stopping:
+            raise shutting_down()
+        if refusal := self.outbox.refusal():
+            raise refused(refusal)
 
     def begin(self) -> None:
         """One more chat is being answered."""
@@ -121,6 +133,7 @@ class Gateway:
 
     async def feedback(self, caller: Caller, body: dict[str, Any]) -> str:
         """Record one reaction; its id, once it is durable."""
+        self._can_keep("feedback")
         sent = reactions.read_feedback(body)
         self.tokens.check(sent.feedback_token, caller.tenant, sent.inference_id)
         row = reactions.feedback_row(sent, flow=self.config.flow, tenant=caller.tenant)
@@ -130,12 +143,19 @@ class Gateway:
 
     async def consent(self, caller: Caller, body: dict[str, Any]) -> int:
         """Record a statement; the number of purposes it was about, once it is durable."""
+        self._can_keep("consent")
         rows = reactions.consent_rows(reactions.read_consent_body(body))
         await self._store(caller, rows)
         for row in rows:
             if row.purpose == "evaluation" and row.state == "withdrawn":
                 self.mirror.withdraw(caller.tenant, row.subject)
         return len(rows)
+
+    def _can_keep(self, what: str) -> None:
+        if self.outbox.mode == "off":
+            message = f"this gateway records nothing (capture.mode is 'off'), so it cannot take {what}"
+            raise ApiProblem(404, message, "invalid_request_error", code="capture_off")
+        self._can_record()
 
     async def _store(self, caller: Caller, rows: Sequence[Feedback | Consent]) -> None:
         try:
@@ -156,7 +176,7 @@ def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
         config,
         store=ObjectStore(config.lake_uri(), config.lake.storage_options),
         engines=engines,
-        outbox=Outbox.open(outbox_folder(config), group_commit_ms=config.gateway.group_commit_ms),
+        outbox=open_recorder(config),
         feedback_key=keyring.feedback_key(),
         keys=keys,
         assignment_key=keyring.assignment_key(),

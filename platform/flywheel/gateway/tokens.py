@@ -44,5 +44,13 @@ class FeedbackTokens:
             raise _refused(403, "the feedback_token belongs to another answer", "token_mismatch")
 
 
+class NoTokens(FeedbackTokens):
+    """Of a gateway that records nothing: nobody gets a token that would rate an unknown answer."""
+
+    def issue(self, tenant: str, inference_id: str) -> str:  # noqa: ARG002  (signature of the base)
+        """Empty, which means: none."""
+        return ""
+
+
 def _refused(status: int, message: str, code: str) -> ApiProblem:
     return ApiProblem(status, message, "authentication_error" if status == 401 else "permission_error", code=code)

@@ -57,10 +57,16 @@ class Bench:
         self.outbox = Outbox.open(outbox_folder(self.config), group_commit_ms=0)
         self.pairs = []
         self.mirror = Mirror(self.engines, self.router, self, self.config.gateway)
-        self.full = False
+        self.full, self.room = False, None
+
+    mode = "durable"
+
+    def refusal(self):
+        """Stands in for the recorder."""
+        return self.room
 
     async def append(self, events):
-        """Stands in for the outbox."""
+        """Stands in for the recorder."""
         if self.full:
             raise CaptureError("the disk is full")
         self.pairs += [json.loads(event.body) for event in events]
@@ -284,6 +290,20 @@ def test_a_pair_that_cannot_be_stored_is_counted_and_the_lane_goes_on(tmp_path):
     run(bench, use)
     assert balanced("full") == (2, 2, 0)
     assert counted("pairs_lost_total", candidate="full") == 1
+
+
+def test_where_nothing_is_recorded_nothing_is_sent(tmp_path):
+    bench = Bench(tmp_path, Shadow(version="unkept", folder="/2"))
+
+    async def use():
+        bench.mode = "off"
+        bench.offer()
+        bench.mode, bench.room = "durable", "the disk is nearly full"
+        bench.offer()
+
+    run(bench, use)
+    assert by("dropped_total", "reason", "unkept") == {"not_recording": 2}
+    assert balanced("unkept") == (2, 0, 2)
 
 
 def test_limits_follow_the_routing(tmp_path):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from flywheel.capture.events import to_event
-from flywheel.capture.outbox import Outbox
+from flywheel.capture.recorder import Recorder
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics
 from flywheel.gateway.engine_client import EngineClient
@@ -46,7 +46,7 @@ class Lane:
     """Sends the copies for one candidate, in order, at most ``concurrency`` at a time."""
 
     def __init__(
-        self, candidate: str, limits: Limits, held: Held, *, engines: EngineClient, router: Router, outbox: Outbox
+        self, candidate: str, limits: Limits, held: Held, *, engines: EngineClient, router: Router, outbox: Recorder
     ) -> None:
         self.candidate, self.limits = candidate, limits
         self._held, self._engines, self._router, self._outbox = held, engines, router, outbox
@@ -97,15 +97,20 @@ class Lane:
     def _refusal(self, copy: Copy) -> str | None:
         """Why this copy is not queued; what it costs is charged only when nothing else speaks against it."""
         now = time.monotonic()
+        if self._outbox.mode == "off" or self._outbox.refusal() is not None:
+            return "not_recording"
         if not self._router.is_ready(self.candidate):
             return "engine_not_ready"
+        return self._full(copy, now) or self._overspent(copy, now)
+
+    def _full(self, copy: Copy, now: float) -> str | None:
         if self._breaker.is_open(now):
             return "breaker_open"
         if len(self._waiting) >= self.limits.queue:
             return "queue_full"
         if self._held.size + copy.size > self._held.most:
             return "memory"
-        return self._overspent(copy, now)
+        return None
 
     def _overspent(self, copy: Copy, now: float) -> str | None:
         if not self._requests.take(1, now):
