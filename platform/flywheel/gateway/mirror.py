@@ -94,6 +94,7 @@ def _pair(copy: _Copy, answer: Answer, error: str | None) -> ShadowPair:
         live_version=live.model_version,
         live_answer=live.choices[live.choice_served],
         candidate_answer=answer.choices[0] if answer.choices else None,
+        candidate_tool_calls=answer.tool_calls[0] if answer.tool_calls else [],
         live_latency_ms=live.latency_ms,
         candidate_latency_ms=answer.latency_ms,
         candidate_tokens=answer.completion_tokens,
