@@ -1,6 +1,7 @@
 """Shapes of answers, for the document and its tests.
 
-Nothing is checked against them on the way out: answers come from an engine as they are, with an id, the real version and the feedback token added.
+Nothing is checked against them on the way out: answers come from an engine as they are, with an id, the real version
+and the feedback token added.
 """
 
 from __future__ import annotations
