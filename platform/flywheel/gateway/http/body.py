@@ -22,10 +22,10 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         ApiProblem: 413 too large (by its announced length before anything is read), 408 too slow, 400 client left.
     """
-    announced = _announced(request, limit)
+    _check_announced(request, limit)
     try:
-        async with asyncio.timeout(WAIT_S + limit / MIN_RATE if announced is None else WAIT_S + announced / MIN_RATE):
-            return await _read(request, limit)
+        async with asyncio.timeout(WAIT_S) as patience:
+            return await _read(request, limit, patience)
     except TimeoutError:
         raise ApiProblem(
             408, "the body came too slowly; send it again", "invalid_request_error", code="body_too_slow", close=True
@@ -34,26 +34,29 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise bad_request("the client left before its body was complete", "incomplete_body") from None
 
 
-def _announced(request: Request, limit: int) -> int | None:
+def _check_announced(request: Request, limit: int) -> None:
     text = request.headers.get("content-length")
     if text is None:
-        return None
+        return
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise bad_request("content-length must be a whole number", "invalid_header")
     if int(text) > limit:
         raise _too_large(limit, close=int(text) > limit * DRAINED)
-    return int(text)
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read(request: Request, limit: int, patience: asyncio.Timeout) -> bytes:
     parts: list[bytes] = []
     size = 0
+    until = patience.when()
+    assert until is not None
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise _too_large(limit, close=True)
+        if parts and part:  # a second piece: what has come buys time for what is still to come
+            patience.reschedule(until + size / MIN_RATE)
         parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return b"".join(parts)
 
 
 def _too_large(limit: int, *, close: bool) -> ApiProblem:
