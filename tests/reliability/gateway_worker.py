@@ -1,4 +1,4 @@
-"""The processes that ``test_gateway_kill`` kills: ``replica PORT``, ``shipper`` and ``ingester`` of one home."""
+"""The processes that ``test_gateway_kill`` kills: ``replica CONFIG PORT``, ``shipper CONFIG``, ``ingester CONFIG``."""
 
 import asyncio
 import contextlib
@@ -8,16 +8,8 @@ from pathlib import Path
 
 from flywheel.config import FlywheelConfig, load
 
-VERSION = "v1"
 
-
-def config_of(home: Path) -> FlywheelConfig:
-    """Small segments and batches, so that kills meet every step of shipping and ingestion."""
-    capture = {"capture.segment_rows": 60, "capture.batch_segments": 4, "capture.min_free_mb": 1}
-    return load(FlywheelConfig, None, {"home": str(home), "gateway.routing_poll_s": 5, **capture})
-
-
-def replica(home: Path, port: int) -> None:
+def replica(config: FlywheelConfig, port: int) -> None:
     """The gateway as it is, over an engine in this process."""
     import uvicorn
 
@@ -29,20 +21,19 @@ def replica(home: Path, port: int) -> None:
     from flywheel.lake.store import ObjectStore
     from flywheel.testing import FakeEngine, LocalEngines
 
-    config = config_of(home)
     gateway = Gateway(
         config,
         store=ObjectStore(config.lake_uri()),
-        engines=LocalEngines(FakeEngine(VERSION, delay_s=0.002)),
+        engines=LocalEngines(FakeEngine("v1", delay_s=0.002)),
         outbox=open_recorder(config),
-        feedback_key=Keyring(home).feedback_key(),
+        feedback_key=Keyring(config.home_path()).feedback_key(),
         keys=ApiKeys([]),
     )
     server = uvicorn.Server(uvicorn.Config(build_app(gateway), host="127.0.0.1", port=port, log_level="error"))
     asyncio.run(server.serve())
 
 
-def shipper(home: Path) -> None:
+def shipper(config: FlywheelConfig) -> None:
     """Ship for ever."""
     from flywheel.capture.outbox import outbox_folder
     from flywheel.capture.ship import ship_once
@@ -50,27 +41,26 @@ def shipper(home: Path) -> None:
     from flywheel.lake.keys import Keyring
     from flywheel.lake.tables import open_lake
 
-    config = config_of(home)
-    lake, keyring = open_lake(config), Keyring(home)
+    lake, keyring = open_lake(config), Keyring(config.home_path())
     while True:
         with contextlib.suppress(BusyError):
             ship_once(outbox_folder(config), lake.store, config.capture, keyring, wait_s=1)
         time.sleep(0.2)
 
 
-def ingester(home: Path) -> None:
+def ingester(config: FlywheelConfig) -> None:
     """Ingest for ever."""
     from flywheel.capture.ingest import Ingester
     from flywheel.lake.keys import Keyring
     from flywheel.lake.tables import open_lake
 
-    config = config_of(home)
-    worker = Ingester(open_lake(config), config, Keyring(home))
+    worker = Ingester(open_lake(config), config, Keyring(config.home_path()))
     while True:
         worker.run_once()
         time.sleep(0.2)
 
 
 if __name__ == "__main__":
-    what, where, *more = sys.argv[1:]
-    {"replica": replica, "shipper": shipper, "ingester": ingester}[what](Path(where), *map(int, more))
+    what, path, *more = sys.argv[1:]
+    settings = load(FlywheelConfig, Path(path))
+    {"replica": replica, "shipper": shipper, "ingester": ingester}[what](settings, *map(int, more))

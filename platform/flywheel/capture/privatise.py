@@ -24,7 +24,7 @@ TEXT_REMOVED: Final = "text_removed"
 NO_CONSENT: Final = "no_consent"
 _TEXT_FIELDS: Final = frozenset(
     {"messages", "choices", "text", "live_answer", "candidate_answer", "params", "error",
-     "candidate_tool_calls"}
+     "candidate_tool_calls", "live_tool_calls", "tool_calls"}
 )  # fmt: skip
 _PERSON_FIELDS: Final = frozenset({"subject", "session_id", "user"})
 
@@ -74,7 +74,13 @@ class Privatiser:
         named = row.model_copy(update={"subject": link.subject, "session_id": session})
         if link.has_text:
             return self._anonymiser.shadow_pair(named, link.conversation)
-        nothing = {"candidate_answer": None, "candidate_tool_calls": None, "error": None, "tags": {}}
+        nothing = {
+            "candidate_answer": None,
+            "candidate_tool_calls": [],
+            "live_tool_calls": [],
+            "error": None,
+            "tags": {},
+        }
         return named.model_copy(update={"live_answer": "", **nothing})
 
     def refused(self, body: str, tenant: str, conversation: str) -> str:

@@ -52,6 +52,10 @@ class EngineConfig(Config):
     num_replicas: int = Field(default=1, ge=1)
     start_timeout_s: float = Field(default=300, gt=0, description="give up on an engine that is not ready by then")
     request_timeout_s: float = Field(default=60, gt=0)
+    tool_call_parser: str | None = Field(
+        default=None, description="vLLM's parser of this model's tool calls (hermes, llama3_json, mistral, ...); "
+        "without one only named and required tools can be asked for",
+    )  # fmt: skip
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share one copy of the weights")
     scheduling_policy: Literal["priority", "fcfs"] = Field(
         default="priority", description="priority: mirrored requests wait for, and make way for, live ones"

@@ -131,12 +131,22 @@ class ServeEngines:
         return hints.give(body, adapter=rider.adapter) if rider else body
 
     def _lost(self, version: str, error: BaseException) -> ApiProblem:
+        if _is_its_own(error):  # the replica answers, with a traceback; Serve replaces it if it is not healthy
+            text = f"the engine of '{version}' failed on this request"
+            return ApiProblem(502, text, "server_error", code="engine_error")
         self._handles.pop(version, None)  # a handle of a removed application never works again
         return unavailable(f"the engine of '{version}' is not available ({type(error).__name__})", "engine_unavailable")
 
 
 def _timeout(version: str, timeout_s: float) -> ApiProblem:
     return ApiProblem(504, f"'{version}' did not answer within {timeout_s:g} s", "timeout_error", code="engine_timeout")
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether an exception was raised by the engine's code, and not by its absence."""
+    from ray.exceptions import RayTaskError
+
+    return isinstance(error, RayTaskError)
 
 
 def _failures() -> tuple[type[BaseException], ...]:

@@ -12,7 +12,7 @@ from flywheel.capture.recorder import Recorder, open_recorder
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
-from flywheel.gateway.asked import Asked, read_chat
+from flywheel.gateway.asked import Asked, read_chat, read_completion
 from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.canary import answered
 from flywheel.gateway.chat import Answering, Stream
@@ -22,7 +22,7 @@ from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.route import Router, accepted_names, check_model
 from flywheel.gateway.stopping import drained, refused, shutting_down
 from flywheel.gateway.tokens import FeedbackTokens, NoTokens
-from flywheel.records import Consent, Feedback
+from flywheel.records import Api, Consent, Feedback
 from flywheel.rollout.riders import placed
 from flywheel.rollout.routing import Store
 
@@ -117,10 +117,19 @@ class Gateway:
         """One chat less."""
         self._active -= 1
 
-    def asked(self, caller: Caller, body: dict[str, Any], headers: Any) -> Asked:
-        """See ``asked.read_chat``."""
+    def asked(
+        self,
+        caller: Caller,
+        body: dict[str, Any],
+        headers: Any,
+        *,
+        api: Api = "chat",
+        inference_id: str | None = None,
+    ) -> Asked:
+        """See ``asked.read_chat`` and ``asked.read_completion``."""
         limit = self.config.gateway.default_max_tokens
-        return read_chat(body, headers, tenant=caller.tenant, default_max_tokens=limit)
+        read = read_chat if api == "chat" else read_completion
+        return read(body, headers, tenant=caller.tenant, default_max_tokens=limit, inference_id=inference_id)
 
     async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
         """Answer with the model that the routing assigns; a ``Stream`` when it was asked for one."""

@@ -20,6 +20,7 @@ from flywheel.inference.adapters import Adapters
 from flywheel.inference.coalesce import coalesced
 from flywheel.telemetry import apply_environment
 
+REFUSALS = (ValueError, TypeError, OverflowError, NotImplementedError)
 CALLBACK = "flywheel.inference.server.local_folder_callback"
 
 
@@ -46,11 +47,17 @@ class EngineServer:
         self._adapters = Adapters(settings, load=self._load, unload=self._unload)
 
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One whole answer: an OpenAI ``chat.completion`` dict, or ``{"error": {"message", "type", "code"}}``."""
+        """One whole answer: an OpenAI ``chat.completion`` dict, or ``{"error": {"message", "type", "code"}}``.
+
+        A body with ``prompt`` in place of ``messages`` is completed without a chat template (``text_completion``).
+        """
         request, wanted = self._read(body)
         if wanted.adapter and (failure := await self._adapters.failure(body["model"], wanted.adapter)):
             return failure
-        answers = [answer async for answer in await self._server.chat(_request(request))]
+        try:
+            answers = [answer async for answer in await self._ask(request)]
+        except REFUSALS as error:
+            return refusal(error)
         return _as_dict(answers[-1] if answers else None)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
@@ -64,9 +71,19 @@ class EngineServer:
             yield block
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        async for blocks in await self._server.chat(_request(body)):
-            for block in blocks if isinstance(blocks, list) else [blocks]:
-                yield block if isinstance(block, str) else f"data: {_dump(_as_dict(block))}\n\n"
+        try:
+            async for blocks in await self._ask(body):
+                for block in blocks if isinstance(blocks, list) else [blocks]:
+                    yield block if isinstance(block, str) else f"data: {_dump(_as_dict(block))}\n\n"
+        except REFUSALS as error:
+            yield f"data: {_dump(refusal(error))}\n\n"
+
+    async def _ask(self, body: dict[str, Any]) -> Any:
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+
+        if "prompt" in body:
+            return await self._server.completions(CompletionRequest(**body))
+        return await self._server.chat(ChatCompletionRequest(**body))
 
     def _read(self, body: dict[str, Any]) -> tuple[dict[str, Any], hints.Hints]:
         """The request as vLLM takes it, and what the gateway says about it."""
@@ -149,9 +166,12 @@ def llm_config(version: str, folder: str, config: EngineConfig) -> Any:
         options["placement_group_config"] = {"bundles": _gpu_bundles(config)}
     if "://" not in folder:
         options["callback_config"] = {"callback_class": CALLBACK}
+    tools: dict[str, Any] = {}
+    if config.tool_call_parser:
+        tools = {"enable_auto_tool_choice": True, "tool_call_parser": config.tool_call_parser}
     return LLMConfig(
         model_loading_config={"model_id": version, "model_source": folder},
-        engine_kwargs=engine_kwargs(config),
+        engine_kwargs={**engine_kwargs(config), **tools},
         experimental_configs={"stream_batching_interval_ms": 0},
         log_engine_metrics=False,
         **options,
@@ -248,10 +268,17 @@ def cpu_environment(config: EngineConfig) -> dict[str, str]:
     }
 
 
-def _request(body: dict[str, Any]) -> Any:
-    from ray.serve.llm.openai_api_models import ChatCompletionRequest
+def refusal(error: Exception) -> dict[str, Any]:
+    """An engine that does not take a request says so with one of ``REFUSALS``: the client's mistake, not a failure.
 
-    return ChatCompletionRequest(**body)
+    vLLM's own server maps the same exceptions to 400. What pydantic says of a request quotes the request, which
+    holds what a user said: only places and reasons are told.
+    """
+    found = getattr(error, "errors", None)
+    if callable(found):
+        first = found(include_url=False, include_input=False)[0]
+        return _error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 400)
+    return _error(str(error), 400)
 
 
 def _as_dict(answer: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from flywheel.gateway.shadow.budget import Bucket
 from flywheel.gateway.shadow.heard import listen
 from flywheel.gateway.shadow.limits import Limits, limits_of
 from flywheel.inference.coalesce import coalesced
+from flywheel.records import FunctionCall, ToolCall
 from flywheel.rollout.routing import Shadow
 
 LIMITS = Limits(4, 8, 5.0, None, None, 10, 1000)
@@ -132,13 +133,20 @@ def test_an_answer_is_the_same_however_it_is_cut_into_blocks():
         assert 0 < heard.ttft_ms <= heard.latency_ms
 
 
-def test_tool_calls_are_text():
+def test_tool_calls_are_put_together_and_only_kept():
     first = {"index": 0, "id": "a", "function": {"name": "refund", "arguments": ""}}
     second = {"index": 0, "function": {"arguments": '{"to": "Zoë"}'}}
     heard = hear(sse(delta(tool_calls=[first]), delta(tool_calls=[second]), delta(None, "tool_calls")))
     assert heard.answer == ""
-    (call,) = json.loads(heard.tool_calls)
-    assert call == {"type": "function", "function": {"name": "refund", "arguments": '{"to": "Zoë"}'}}
+    (call,) = heard.tool_calls
+    assert call == ToolCall(id="a", function=FunctionCall(name="refund", arguments='{"to": "Zoë"}'))
+
+
+def test_a_completion_is_heard_as_well():
+    text = {"choices": [{"index": 0, "text": "Hel", "finish_reason": None}]}
+    last = {"choices": [{"index": 0, "text": "lo", "finish_reason": "length"}]}
+    heard = hear(sse(text, last))
+    assert (heard.answer, heard.finish_reason, heard.error) == ("Hello", "length", None)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +188,7 @@ def test_whatever_a_candidate_says_is_an_error_of_a_known_kind(blocks, kind):
     heard = hear(*blocks)
     assert heard.error_kind == kind
     assert heard.answer is None
-    assert heard.tool_calls is None
+    assert heard.tool_calls == []
     assert len(heard.error) <= 300
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from flywheel.gateway.problems import ApiProblem, from_engine
 from flywheel.gateway.shadow.limits import Limits
-from flywheel.records import ShadowErrorKind
+from flywheel.records import FunctionCall, ShadowErrorKind, ToolCall
 
 FINISHES = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter", "abort"})
 WIRE_BYTES_PER_ANSWER_BYTE = 16
@@ -57,15 +57,9 @@ class Heard:
         return None if self.error_kind else _storable("".join(self._parts))
 
     @property
-    def tool_calls(self) -> str | None:
-        """The tools it would have called, as JSON text. Nothing ever calls them."""
-        if self.error_kind or not self._calls:
-            return None
-        calls = [
-            {"type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
-            for _, call in sorted(self._calls.items())
-        ]
-        return _storable(json.dumps(calls, ensure_ascii=False))
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools it would have called. Nothing ever calls them."""
+        return [_tool_call(place, call) for place, call in sorted(self._calls.items())]
 
     def fail(self, kind: ShadowErrorKind, message: str) -> None:
         """There is no answer."""
@@ -96,9 +90,7 @@ class Heard:
             raise _Unusable("malformed", "the stream ended before the answer did")
 
     def _choice(self, choice: Any, most: int) -> None:
-        delta = choice.get("delta") if isinstance(choice, dict) else None
-        if not isinstance(delta, dict):
-            raise _Unusable("malformed", "a choice has no 'delta'")
+        delta = _delta(choice)
         if choice.get("index", 0) != 0:
             return
         text, calls, finish = delta.get("content"), delta.get("tool_calls"), choice.get("finish_reason")
@@ -118,9 +110,9 @@ class Heard:
             raise _Unusable("malformed", "a tool call is no function call")
         if place not in self._calls and len(self._calls) >= MAX_TOOL_CALLS:
             raise _Unusable("too_large", f"more than {MAX_TOOL_CALLS} tool calls")
-        known = self._calls.setdefault(place, {"name": "", "arguments": ""})
-        for name in known:
-            known[name] += self._counted(function.get(name) or "", most)
+        known = self._calls.setdefault(place, {"id": "", "name": "", "arguments": ""})
+        for name, said in (("id", call), ("name", function), ("arguments", function)):
+            known[name] += self._counted(said.get(name) or "", most)
 
     def _counted(self, text: Any, most: int) -> str:
         if not isinstance(text, str):
@@ -205,6 +197,21 @@ def _kind(problem: ApiProblem) -> ShadowErrorKind:
     if problem.status == 504:
         return "timeout"
     return "refused" if 400 <= problem.status < 500 else "engine_error"
+
+
+def _delta(choice: Any) -> dict[str, Any]:
+    """What a choice of a chat's or a completion's chunk adds."""
+    if not isinstance(choice, dict):
+        raise _Unusable("malformed", "a choice is no object")
+    delta = {"content": choice["text"]} if "text" in choice else choice.get("delta")
+    if not isinstance(delta, dict):
+        raise _Unusable("malformed", "a choice has neither 'delta' nor 'text'")
+    return delta
+
+
+def _tool_call(place: int, call: dict[str, str]) -> ToolCall:
+    function = FunctionCall(name=_storable(call["name"]), arguments=_storable(call["arguments"]))
+    return ToolCall(id=_storable(call["id"]) or f"call-{place}", function=function)
 
 
 def _count(value: Any, known: int | None) -> int | None:

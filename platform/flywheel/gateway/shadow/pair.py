@@ -83,6 +83,7 @@ def pair_of(copy: Copy, heard: Heard, *, queue_ms: float) -> ShadowPair:
         live_answer=live.choices[live.choice_served] if live.choice_served < len(live.choices) else "",
         candidate_answer=heard.answer,
         candidate_tool_calls=heard.tool_calls,
+        live_tool_calls=live.tool_calls[live.choice_served] if live.choice_served < len(live.tool_calls) else [],
         live_latency_ms=live.latency_ms,
         candidate_latency_ms=heard.latency_ms,
         live_ttft_ms=live.ttft_ms,
