@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Purpose = Literal["training", "evaluation", "third_party"]
 Role = Literal["system", "user", "assistant", "tool"]
+Api = Literal["chat", "completion"]
 TrafficKind = Literal["live", "shadow", "canary", "import", "synthetic"]
 FeedbackKind = Literal[
     "thumbs", "rating", "click", "copy", "dwell", "completion", "abandon",
@@ -27,6 +28,7 @@ CheckKind = Literal[
 ]  # fmt: skip
 CaseOrigin = Literal["random", "failure", "golden", "regression", "safety", "import"]
 CaseStatus = Literal["proposed", "active", "retired"]
+ShadowErrorKind = Literal["timeout", "unavailable", "refused", "engine_error", "malformed", "too_large"]
 AssignedHow = Literal["only", "random", "pinned", "fallback"]
 Verdict = Literal["promote", "reject", "continue", "inconclusive"]
 
@@ -50,11 +52,38 @@ def feedback_id(tenant: str, inference_id: str, idempotency_key: str) -> str:
     return str(uuid.uuid5(FEEDBACK_NAMESPACE, f"{tenant}\x1f{inference_id}\x1f{idempotency_key}"))
 
 
+class FunctionCall(Record):
+    """A function's name and its arguments as the model wrote them: JSON text, if it did well."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Record):
+    """One call of a tool that a model asked for, in OpenAI's shape, so that a stored conversation can be sent again."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+def _empty(value: Any) -> bool:
+    return not value
+
+
 class Message(Record):
-    """One turn of a conversation."""
+    """One turn of a conversation, in OpenAI's shape.
+
+    What is empty besides role and content is left out of a dump: messages without tools look and hash as ever.
+    """
 
     role: Role
-    content: str
+    content: str = Field(description="empty for an assistant's turn that only calls tools")
+    name: str | None = Field(default=None, exclude_if=_empty, description="who of several with one role speaks")
+    tool_calls: list[ToolCall] = Field(
+        default_factory=list[ToolCall], exclude_if=_empty, description="assistant: what it asked tools for"
+    )
+    tool_call_id: str | None = Field(default=None, exclude_if=_empty, description="tool: the call this answers")
 
 
 class Fallback(Record):
@@ -130,6 +159,12 @@ class Inference(Record):
     messages: list[Message]
     params: dict[str, Any] = Field(default_factory=dict, description="sampling parameters as asked")
     choices: list[str] = Field(default_factory=list, description="all answers drawn")
+    tool_calls: list[list[ToolCall]] = Field(
+        default_factory=list[list[ToolCall]], description="by choice: the tools it calls; empty when none calls any"
+    )
+    api: Api = Field(
+        default="chat", description="completion: the one message is a raw prompt, answered without a chat template"
+    )
     choice_served: int = 0
     choice_scores: list[float] = Field(default_factory=list[float], description="best-of-n: the ranker's, one a choice")
     choice_propensity: float | None = Field(
@@ -350,10 +385,27 @@ class ShadowPair(Record):
     live_version: str
     live_answer: str
     candidate_answer: str | None
+    candidate_tool_calls: list[ToolCall] = Field(
+        default_factory=list[ToolCall], description="what it would have asked tools for; nobody ran them"
+    )
     live_latency_ms: float | None = None
     candidate_latency_ms: float | None = None
-    candidate_tokens: int | None = None
+    candidate_tokens: int | None = Field(default=None, description="of the answer")
     error: str | None = None
+    error_kind: ShadowErrorKind | None = Field(default=None, description="None in rows made earlier, too")
+    session_id: str | None = None
+    policy_version: int | None = Field(default=None, description="number of the routing object in force")
+    mirror_propensity: float | None = Field(default=None, description="chance that the request was mirrored at all")
+    live_ttft_ms: float | None = Field(default=None, description="None where the live answer was not streamed")
+    candidate_ttft_ms: float | None = None
+    queue_ms: float | None = Field(default=None, description="wait before it was sent; in no latency")
+    live_prompt_tokens: int | None = None
+    live_tokens: int | None = Field(default=None, description="of the answer")
+    candidate_prompt_tokens: int | None = None
+    live_finish_reason: str | None = None
+    candidate_finish_reason: str | None = None
+    live_tool_calls: list[ToolCall] = Field(default_factory=list[ToolCall])
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
 class Reason(Record):

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from flywheel.testing_answers import chunks, question, whole_answer
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -75,6 +77,7 @@ def make_tiny_model(
 class FakeEngine:
     """What ``inference.server.EngineServer`` answers, without a model: the last message, upper case.
 
+    What it makes of tools, formats and the like is in ``testing_answers``.
     A message ``FAIL`` is answered with an error, ``SLOW`` after ``slow_s`` seconds.
     """
 
@@ -85,17 +88,11 @@ class FakeEngine:
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         """One whole answer or an error dict."""
         self.bodies.append(body)
-        question = body["messages"][-1]["content"]
-        if question == "FAIL":
+        asked = question(body)
+        if asked == "FAIL":
             return {"error": {"message": "asked to fail", "type": "engine_error", "code": 400}}
-        await asyncio.sleep(self.slow_s if question == "SLOW" else self.delay_s)
-        choices = [
-            {"index": i, "message": {"role": "assistant", "content": question.upper()}, "finish_reason": "stop"}
-            for i in range(body.get("n") or 1)
-        ]
-        usage = {"prompt_tokens": len(question), "completion_tokens": 3, "total_tokens": len(question) + 3}
-        return {"id": _answer_id(body), "object": "chat.completion", "created": 1, "model": self.version,
-                "choices": choices, "usage": usage}  # fmt: skip
+        await asyncio.sleep(self.slow_s if asked == "SLOW" else self.delay_s)
+        return whole_answer(body, self.version)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         """The same answer, one event a character."""
@@ -103,15 +100,10 @@ class FakeEngine:
         if "error" in whole:
             yield _event(whole)
             return
-        base = {"id": whole["id"], "object": "chat.completion.chunk", "created": 1, "model": self.version}
-        yield _event(
-            {**base, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
-        )
-        for letter in whole["choices"][0]["message"]["content"]:
-            await asyncio.sleep(self.delay_s)
-            yield _event({**base, "choices": [{"index": 0, "delta": {"content": letter}, "finish_reason": None}]})
-        yield _event({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        yield _event({**base, "choices": [], "usage": whole["usage"]})
+        for place, chunk in enumerate(chunks(whole)):
+            if place and chunk["choices"]:
+                await asyncio.sleep(self.delay_s)
+            yield _event(chunk)
         yield "data: [DONE]\n\n"
 
     async def generate(self, bodies: list[dict[str, Any]], concurrency: int, timeout_s: float) -> list[dict[str, Any]]:
@@ -134,10 +126,6 @@ def deploy_fake_engine(version: str, *, delay_s: float = 0.0) -> None:
         FakeEngine, name="engine", max_ongoing_requests=256, ray_actor_options={"num_cpus": 0}
     )
     serve.run(deployment.bind(version, delay_s=delay_s), name=app_name(version), route_prefix=None)
-
-
-def _answer_id(body: dict[str, Any]) -> str:
-    return f"chatcmpl-{body.get('request_id', 'fake')}"
 
 
 def _event(value: dict[str, Any]) -> str:

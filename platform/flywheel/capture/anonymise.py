@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from flywheel.capture.json_text import clean_json
 from flywheel.config.models import PrivacyConfig
-from flywheel.records import Feedback, Inference, RankedCandidate, ShadowPair
+from flywheel.records import Feedback, FunctionCall, Inference, Message, RankedCandidate, ShadowPair, ToolCall
 from flywheel.text.names import load_names
 from flywheel.text.personal_data import detect
 from flywheel.text.surrogates import is_surrogate, replace
@@ -53,12 +55,10 @@ class Anonymiser:
         params = {name: value for name, value in inference.params.items() if name not in _IDENTITY_PARAMS}
         return inference.model_copy(
             update={
-                "messages": [
-                    message.model_copy(update={"content": self.text(message.content, conversation)})
-                    for message in inference.messages
-                ],
+                "messages": [self._message(message, conversation) for message in inference.messages],
                 "choices": [self.text(choice, conversation) for choice in inference.choices],
                 "ranking": [self._item(item, conversation) for item in inference.ranking],
+                "tool_calls": [self._calls(calls, conversation) for calls in inference.tool_calls],
                 "params": self._deep(params, conversation),
                 "tags": self._deep(inference.tags, conversation),
             }
@@ -70,9 +70,28 @@ class Anonymiser:
         return feedback.model_copy(update={"text": self._deep(feedback.text, conversation), "items": items})
 
     def shadow_pair(self, pair: ShadowPair, conversation: str) -> ShadowPair:
-        """Both answers and the error; ``conversation`` is that of the inference."""
-        fields = ("live_answer", "candidate_answer", "error")
-        return pair.model_copy(update={name: self._deep(getattr(pair, name), conversation) for name in fields})
+        """Both answers, what they call, tags and the error; ``conversation`` is that of the inference."""
+        fields = ("live_answer", "candidate_answer", "error", "tags")
+        update: dict[str, Any] = {name: self._deep(getattr(pair, name), conversation) for name in fields}
+        for name in ("live_tool_calls", "candidate_tool_calls"):
+            update[name] = self._calls(getattr(pair, name), conversation)
+        return pair.model_copy(update=update)
+
+    def _message(self, message: Message, conversation: str) -> Message:
+        update: dict[str, Any] = {"content": self.text(message.content, conversation)}
+        if message.name:
+            update["name"] = self.text(message.name, conversation)
+        if message.tool_calls:
+            update["tool_calls"] = self._calls(message.tool_calls, conversation)
+        return message.model_copy(update=update)
+
+    def _calls(self, calls: Sequence[ToolCall], conversation: str) -> list[ToolCall]:
+        """The same calls with surrogates in their arguments; ids and names stay, other messages refer to them."""
+        return [call.model_copy(update={"function": self._called(call.function, conversation)}) for call in calls]
+
+    def _called(self, function: FunctionCall, conversation: str) -> FunctionCall:
+        clean = clean_json(function.arguments, lambda text: self.text(text, conversation))
+        return function.model_copy(update={"arguments": clean})
 
     def _item(self, item: RankedCandidate, conversation: str) -> RankedCandidate:
         return item.model_copy(update={name: self._deep(getattr(item, name), conversation) for name in _ITEM_TEXTS})

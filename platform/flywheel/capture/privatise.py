@@ -24,8 +24,9 @@ TEXT_REMOVED: Final = "text_removed"
 """Tag of an inference without text; its value is the reason."""
 NO_CONSENT: Final = "no_consent"
 _TEXT_FIELDS: Final = frozenset(
-    {"messages", "choices", "ranking", "text", "live_answer", "candidate_answer", "params", "error"}
-)
+    {"messages", "choices", "ranking", "text", "live_answer", "candidate_answer", "params", "error",
+     "candidate_tool_calls", "live_tool_calls", "tool_calls"}
+)  # fmt: skip
 _PERSON_FIELDS: Final = frozenset({"subject", "session_id", "user"})
 
 
@@ -75,10 +76,18 @@ class Privatiser:
 
     def shadow_pair(self, row: ShadowPair, link: Link) -> ShadowPair:
         """A comparison, under the conversation key of its inference so that both answers match its text."""
-        named = row.model_copy(update={"subject": link.subject})
+        session = link.conversation if row.session_id else None  # the pseudonym that the inference has
+        named = row.model_copy(update={"subject": link.subject, "session_id": session})
         if link.has_text:
             return self._anonymiser.shadow_pair(named, link.conversation)
-        return named.model_copy(update={"live_answer": "", "candidate_answer": None, "error": None})
+        nothing = {
+            "candidate_answer": None,
+            "candidate_tool_calls": [],
+            "live_tool_calls": [],
+            "error": None,
+            "tags": {},
+        }
+        return named.model_copy(update={"live_answer": "", **nothing})
 
     def refused(self, body: str, tenant: str, conversation: str) -> str:
         """The body of a row that does not validate, as it may be kept: JSON without its personal data.

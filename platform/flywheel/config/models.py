@@ -52,7 +52,17 @@ class EngineConfig(Config):
     num_replicas: int = Field(default=1, ge=1)
     start_timeout_s: float = Field(default=300, gt=0, description="give up on an engine that is not ready by then")
     request_timeout_s: float = Field(default=60, gt=0)
+    tool_call_parser: str | None = Field(
+        default=None, description="vLLM's parser of this model's tool calls (hermes, llama3_json, mistral, ...); "
+        "without one only named and required tools can be asked for",
+    )  # fmt: skip
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share one copy of the weights")
+    scheduling_policy: Literal["priority", "fcfs"] = Field(
+        default="priority", description="priority: mirrored requests wait for, and make way for, live ones"
+    )
+    enable_lora: bool = Field(default=False, description="let LoRA candidates ride on the engine of their base")
+    max_loras: int = Field(default=2, ge=1, description="adapters in one engine at a time")
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = Field(default=16, description="larger ones are refused")
 
 
 class RankerConfig(Config):
@@ -122,6 +132,13 @@ class GatewayConfig(Config):
     shadow_queue: int = Field(default=64, ge=0, description="mirrored requests waiting; past it they are dropped")
     shadow_concurrency: int = Field(default=4, ge=1)
     shadow_timeout_s: float = Field(default=20, gt=0)
+    shadow_requests_per_minute: float | None = Field(default=None, gt=0, description="of one candidate, all replicas")
+    shadow_tokens_per_minute: float | None = Field(
+        default=None, gt=0, description="prompt and answer of one candidate, all replicas together; empty: unbounded"
+    )
+    shadow_priority: int = Field(default=10, ge=0, description="behind live requests (0) where an engine serves both")
+    shadow_answer_bytes: int = Field(default=262_144, gt=0, description="a longer answer of a candidate is an error")
+    shadow_memory_bytes: int = Field(default=8_388_608, gt=0, description="text waiting for all candidates together")
     canary_timeout_s: float = Field(
         default=20, gt=0, description="a canary without a (first) answer for so long: the live model answers instead"
     )

@@ -37,9 +37,6 @@ ROUTES: Final[dict[tuple[str, str], Access]] = {
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/metrics"): OPERATE,
     ("GET", "/openapi.json"): ANY_KEY,
-    ("GET", "/docs"): ANY_KEY,
-    ("GET", "/docs/oauth2-redirect"): ANY_KEY,
-    ("GET", "/redoc"): ANY_KEY,
 }
 """Every route of the gateway, by method and path; HEAD is GET. One that is not here needs the role operator."""
 

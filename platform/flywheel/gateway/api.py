@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
-from flywheel.gateway.asked import read_json
 from flywheel.gateway.auth import Caller
 from flywheel.gateway.chat import Stream
 from flywheel.gateway.guard import Guard, caller_of
-from flywheel.gateway.patience import Patience
+from flywheel.gateway.http import respond
+from flywheel.gateway.http.body import read_body
+from flywheel.gateway.http.document import TITLE, document
+from flywheel.gateway.http.edge import Edge
+from flywheel.gateway.http.respond import Events, Json
 from flywheel.gateway.problems import ApiProblem
+from flywheel.gateway.protocol.freeform import read_json
 from flywheel.gateway.service import Gateway
+from flywheel.records import Api
 
 HEADER_ID, HEADER_TOKEN = "x-flywheel-inference-id", "x-flywheel-feedback-token"
-
-
-class Json(Response):
-    """JSON without FastAPI's re-validation; text as it is, without escapes."""
-
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        """Bytes of the body."""
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-class Events(StreamingResponse):
-    """Server-sent events that always end their ``Stream``, also when the client left while it was being sent to."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, stream: Stream, headers: dict[str, str], finish: Callable[[], None], patience_s: float) -> None:
-        self._patience_s = patience_s
-        super().__init__(stream.events(), headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
-        self._stream, self._finish = stream, finish
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send, then end."""
-        try:
-            async with Patience(send, self._patience_s) as patient:
-                await super().__call__(scope, receive, patient.send)
-        finally:
-            self._stream.end()
-            self._finish()
 
 
 def build_app(gateway: Gateway) -> FastAPI:
@@ -63,41 +36,51 @@ def build_app(gateway: Gateway) -> FastAPI:
         yield
         await gateway.stop()
 
-    app = FastAPI(title="Flywheel gateway", lifespan=lifespan)
-    app.add_exception_handler(ApiProblem, _problem)
-    app.add_exception_handler(HTTPException, _http_problem)
+    # no interactive pages: they would load scripts from other hosts. No redirects: a proxy in front breaks them
+    app = FastAPI(
+        title=TITLE, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    app.add_exception_handler(ApiProblem, respond.problem)
+    app.add_exception_handler(HTTPException, respond.http_problem)
+    app.add_exception_handler(Exception, respond.crash)
     app.add_middleware(Guard, keys=gateway.keys, flow=gateway.config.flow, routes=app.router.routes)
-    _add_chat(app, gateway)
+    app.add_middleware(Edge)  # outermost: what the guard refuses has an id too
+    _add_answers(app, gateway)
     _add_reactions(app, gateway)
     _add_state(app, gateway)
     return app
 
 
-def _add_chat(app: FastAPI, gateway: Gateway) -> None:
-    @app.post("/v1/chat/completions", response_model=None)
-    async def chat(request: Request) -> Response:
-        """OpenAI's chat completions, streamed or not, answered by the live model."""
+def _add_answers(app: FastAPI, gateway: Gateway) -> None:
+    """Routes of the hot path are plain ones: FastAPI's cost tens of microseconds a request and add nothing here."""
+
+    async def answer(request: Request, api: Api) -> Response:
         caller, body = await _body(request, gateway)
         gateway.admit(request.headers.get("x-flywheel-flow"))
-        asked = gateway.asked(caller, body, request.headers)
+        asked = gateway.asked(caller, body, request.headers, api=api, inference_id=respond.request_id(request))
         gateway.begin()
         handed_over = False
+        headers = {HEADER_ID: asked.inference_id}
         try:
             answer = await gateway.chat(asked)
-            headers = {HEADER_ID: asked.inference_id}
             if isinstance(answer, Stream):
                 handed_over = True
-                if answer.token:
-                    headers[HEADER_TOKEN] = answer.token
-                return Events(answer, headers, gateway.finish, gateway.config.gateway.write_timeout_s)
-            if token := answer["flywheel"]["feedback_token"]:
-                headers[HEADER_TOKEN] = token
-            return Json(answer, headers=headers)
+                return Events(
+                    answer, headers | _token(answer.token), gateway.finish, gateway.config.gateway.write_timeout_s
+                )
+            return Json(answer, headers=headers | _token(answer["flywheel"]["feedback_token"]))
         finally:
             if not handed_over:
                 gateway.finish()
 
-    @app.post("/v1/rank", response_model=None)
+    async def chat(request: Request) -> Response:
+        """OpenAI's chat completions, streamed or not, answered by the live model."""
+        return await answer(request, "chat")
+
+    async def completion(request: Request) -> Response:
+        """OpenAI's completions of a raw prompt, streamed or not, answered by the live model."""
+        return await answer(request, "completion")
+
     async def rank(request: Request) -> Response:
         """An order for the product's items, drawn by a policy over a ranker's scores; recorded with its chance."""
         caller, body = await _body(request, gateway)
@@ -108,10 +91,13 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
         finally:
             gateway.finish()
         marks = ranking["flywheel"]
-        return Json(ranking, headers={HEADER_ID: marks["inference_id"], HEADER_TOKEN: marks["feedback_token"]})
+        return Json(ranking, headers={HEADER_ID: marks["inference_id"]} | _token(marks["feedback_token"]))
 
-    @app.get("/v1/models", response_model=None)
-    async def models() -> Response:
+    app.add_route("/v1/chat/completions", chat, methods=["POST"])
+    app.add_route("/v1/completions", completion, methods=["POST"])
+    app.add_route("/v1/rank", rank, methods=["POST"])
+
+    async def models(request: Request) -> Response:
         """The names that ``model`` may have; the first is the flow, which always means the live model."""
         names = gateway.models()
         return Json(
@@ -120,6 +106,13 @@ def _add_chat(app: FastAPI, gateway: Gateway) -> None:
                 "data": [{"id": name, "object": "model", "created": 0, "owned_by": "flywheel"} for name in names],
             }
         )
+
+    app.add_route("/v1/models", models, methods=["GET"])
+
+
+def _token(token: str | None) -> dict[str, str]:
+    """The header that a reaction needs; none where nothing is recorded."""
+    return {HEADER_TOKEN: token} if token else {}
 
 
 def _add_reactions(app: FastAPI, gateway: Gateway) -> None:
@@ -136,47 +129,31 @@ def _add_reactions(app: FastAPI, gateway: Gateway) -> None:
 
 
 def _add_state(app: FastAPI, gateway: Gateway) -> None:
-    @app.get("/healthz", response_model=None)
-    async def healthz() -> Response:
+    async def healthz(_: Request) -> Response:
         """The process lives."""
         return Json({"status": "ok"})
 
-    @app.get("/readyz", response_model=None)
-    async def readyz() -> Response:
+    async def readyz(_: Request) -> Response:
         """A live model is known and its engine answers."""
         routing = gateway.router.live()
         return Json({"status": "ready", "live": routing.live.version, "routing": routing.n})
 
-    @app.get("/metrics", response_model=None)
-    async def metrics() -> Response:
+    async def metrics(_: Request) -> Response:
         """Counters of this replica, for Prometheus."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    described = document(limits=gateway.config.gateway)
+
+    async def openapi(_: Request) -> Response:
+        """This document."""
+        return Response(described, media_type="application/json")
+
+    for path, endpoint in (
+        ("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics), ("/openapi.json", openapi),
+    ):  # fmt: skip
+        app.add_route(path, endpoint, methods=["GET"])  # a plain route answers HEAD too
 
 
 async def _body(request: Request, gateway: Gateway) -> tuple[Caller, dict[str, Any]]:
     """Sender and body of an admitted request, at most ``max_body_bytes`` of it."""
-    limit = gateway.config.gateway.max_body_bytes
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > limit:
-            raise _too_large(limit)
-    return caller_of(request), read_json(bytes(raw))
-
-
-def _too_large(limit: int) -> ApiProblem:
-    return ApiProblem(413, f"the body is larger than {limit} bytes", "invalid_request_error", code="body_too_large")
-
-
-async def _problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiProblem)
-    return JSONResponse(error.body(), status_code=error.status, headers=error.headers)
-
-
-async def _http_problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
-    return JSONResponse(ApiProblem(error.status_code, str(error.detail), kind).body(), status_code=error.status_code)
+    return caller_of(request), read_json(await read_body(request, gateway.config.gateway.max_body_bytes))

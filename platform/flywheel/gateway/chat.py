@@ -89,6 +89,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
     answer, version = Answer(started=assignment.decided), assignment.variant.version
     try:
         body = await service.best_of.chat(asked, answer, version, service.timeout_s)
+        answer.take(body)
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
         service.charge(asked, answer)
@@ -98,7 +99,6 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
     except ApiProblem as problem:
         _failed(service, asked, answer, assignment, problem)
         raise
-    answer.take(body)
     service.charge(asked, answer)
     row = service.row(asked, answer, assignment)
     await service.store(row)
@@ -148,6 +148,7 @@ class Stream:
         self._service, self._asked, self._assignment, self._answer = service, asked, assignment, answer
         self._first, self._blocks = first, blocks
         self._closing = False
+        self._id = asked.answer_id
         self.token = service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id)
 
     async def events(self) -> AsyncIterator[str]:
@@ -159,7 +160,7 @@ class Stream:
                 chunk = payload(block)
                 if chunk is not None and (text := self._forward(_checked(chunk))):
                     yield text
-            row = await self._complete(self._answer.finish_reason or "stop")
+            row = await self._complete(self._answer.collected.finish_reason or "stop")
         except ApiProblem as problem:
             metrics.REQUESTS.labels("error").inc()
             await _logged(self._fail())
@@ -196,6 +197,7 @@ class Stream:
 
     def _forward(self, chunk: dict[str, Any]) -> str | None:
         wanted = self._answer.take_chunk(chunk)
+        chunk["id"] = self._id  # the engine's own may differ; a client joins chunks by it
         return event(chunk) if wanted or self._asked.include_usage else None
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
+from flywheel.inference import hints
 from flywheel.inference.engines import app_name
+from flywheel.rollout.riders import Rider
+
+log = logging.getLogger(__name__)
 
 PING_TIMEOUT_S = 2.0
 
@@ -33,11 +38,22 @@ class ServeEngines:
 
     def __init__(self) -> None:
         self._handles: dict[str, Any] = {}
+        self._riders: dict[str, Rider] = {}
+        self._said: dict[str, str] = {}
+
+    def place(self, riders: Mapping[str, Rider]) -> set[str]:
+        """Who rides on which engine from now on; the versions for which that changed."""
+        before, self._riders = self._riders, dict(riders)
+        changed = {name for name in before.keys() | riders.keys() if before.get(name) != riders.get(name)}
+        for name in changed:
+            if (handle := self._handles.pop(name, None)) is not None and name in before:
+                handle.unload_adapter.remote(name)  # whoever still asks for it gets it loaded again
+        return changed
 
     async def chat(self, version: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """See ``EngineClient``."""
         handle = await self._handle(version)
-        response = handle.chat.remote(body)
+        response = handle.chat.remote(self._placed(version, body))
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await response
@@ -53,7 +69,7 @@ class ServeEngines:
     async def stream(self, version: str, body: dict[str, Any], timeout_s: float) -> AsyncIterator[str]:
         """See ``EngineClient``."""
         handle = await self._handle(version)
-        response = handle.options(stream=True).stream.remote(body)
+        response = handle.options(stream=True).stream.remote(self._placed(version, body))
         blocks = aiter(response)
         finished = False
         try:
@@ -74,7 +90,8 @@ class ServeEngines:
     async def ready(self, version: str) -> bool:
         """See ``EngineClient``."""
         try:
-            response = (await self._handle(version)).ping.remote()
+            handle, rider = await self._handle(version), self._riders.get(version)
+            response = handle.load_adapter.remote(version, rider.adapter) if rider else handle.ping.remote()
         except ApiProblem:
             return False
         try:
@@ -82,9 +99,16 @@ class ServeEngines:
                 return await response == version
         except TimeoutError:
             response.cancel()
-        except _failures():
+        except _failures() as error:
             self._handles.pop(version, None)
+            if version in self._riders:
+                self._say_once(version, str(error))
         return False
+
+    def _say_once(self, version: str, why: str) -> None:
+        if self._said.get(version) != why:
+            log.warning("the adapter of '%s' cannot be served: %s", version, why)
+        self._said[version] = why
 
     async def _handle(self, version: str) -> Any:
         handle = self._handles.get(version)
@@ -92,19 +116,37 @@ class ServeEngines:
             from ray import serve
 
             try:
-                handle = await asyncio.to_thread(serve.get_app_handle, app_name(version))
+                handle = await asyncio.to_thread(serve.get_app_handle, app_name(self._engine_of(version)))
             except _failures() as error:
                 raise self._lost(version, error) from error
             self._handles[version] = handle
         return handle
 
+    def _engine_of(self, version: str) -> str:
+        rider = self._riders.get(version)
+        return rider.base if rider else version
+
+    def _placed(self, version: str, body: dict[str, Any]) -> dict[str, Any]:
+        rider = self._riders.get(version)
+        return hints.give(body, adapter=rider.adapter) if rider else body
+
     def _lost(self, version: str, error: BaseException) -> ApiProblem:
+        if _is_its_own(error):  # the replica answers, with a traceback; Serve replaces it if it is not healthy
+            text = f"the engine of '{version}' failed on this request"
+            return ApiProblem(502, text, "server_error", code="engine_error")
         self._handles.pop(version, None)  # a handle of a removed application never works again
         return unavailable(f"the engine of '{version}' is not available ({type(error).__name__})", "engine_unavailable")
 
 
 def _timeout(version: str, timeout_s: float) -> ApiProblem:
     return ApiProblem(504, f"'{version}' did not answer within {timeout_s:g} s", "timeout_error", code="engine_timeout")
+
+
+def _is_its_own(error: BaseException) -> bool:
+    """Whether an exception was raised by the engine's code, and not by its absence."""
+    from ray.exceptions import RayTaskError
+
+    return isinstance(error, RayTaskError)
 
 
 def _failures() -> tuple[type[BaseException], ...]:

@@ -15,5 +15,13 @@ FALLBACKS = Counter(telemetry.FALLBACKS_TOTAL, "Answers of the live model in pla
 FEEDBACK = Counter(telemetry.FEEDBACK_TOTAL, "Feedback events acknowledged", ["kind"])
 REFUSED = Counter(telemetry.REFUSED_TOTAL, "Requests refused before they were read", ["reason"])
 KEYS_STALE = Gauge(telemetry.KEYS_STALE, "1: the key file is bad, and the last good keys are in force")
+SHADOW_SAMPLED = Counter(
+    telemetry.SHADOW_SAMPLED_TOTAL, "Live requests chosen for a shadow: sent + dropped + waiting", ["candidate"]
+)
+SHADOW_WAITING = Gauge(telemetry.SHADOW_WAITING, "Mirrored requests in the queue of a shadow", ["candidate"])
+SHADOW_OUTCOMES = Counter(
+    telemetry.SHADOW_OUTCOMES_TOTAL, "Sent requests by what came of them", ["candidate", "outcome"]
+)
+SHADOW_PAIRS_LOST = Counter(telemetry.SHADOW_PAIRS_LOST_TOTAL, "Pairs that could not be stored", ["candidate"])
 SHADOW_SENT = Counter(telemetry.SHADOW_SENT_TOTAL, "Mirrored requests sent to a shadow", ["candidate"])
 SHADOW_DROPPED = Counter(telemetry.SHADOW_DROPPED_TOTAL, "Mirrored requests dropped", ["candidate", "reason"])

@@ -1,36 +1,29 @@
 """The shadow: live requests repeated at candidate engines, unseen by users.
 
-Its own queue, own timeout, own concurrency; what does not fit is dropped with a counter. Consent is checked
-before the queue. A request enters only after its live answer was recorded and sent.
+Each candidate has a lane of its own (``shadow/lane.py``): queue, budget, timeout, breaker. What does not fit is
+dropped with a counter. Consent is checked before the queue, and a withdrawal empties the queue of that person.
+A request enters only after its live answer was recorded and sent; one whose client left, or that failed, never does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from flywheel.capture.events import to_event
 from flywheel.capture.recorder import Recorder
 from flywheel.config import GatewayConfig
-from flywheel.errors import CaptureError
-from flywheel.gateway import metrics
 from flywheel.gateway.asked import Asked
 from flywheel.gateway.engine_client import EngineClient
-from flywheel.gateway.problems import ApiProblem
-from flywheel.gateway.record import Answer
 from flywheel.gateway.route import Router, mirrored
-from flywheel.records import Inference, ShadowPair
+from flywheel.gateway.shadow.lane import Held, Lane
+from flywheel.gateway.shadow.limits import limits_of
+from flywheel.gateway.shadow.pair import copy_of
+from flywheel.records import Inference
 from flywheel.rollout.routing import Shadow
 
-log = logging.getLogger(__name__)
-
-
-class _Copy(NamedTuple):
-    candidate: str
-    asked: Asked
-    inference: Inference
+SWEEP_S = 0.5
 
 
 class Mirror:
@@ -38,67 +31,47 @@ class Mirror:
 
     def __init__(self, engines: EngineClient, router: Router, outbox: Recorder, config: GatewayConfig) -> None:
         self._engines, self._router, self._outbox, self._config = engines, router, outbox, config
-        self._queue: asyncio.Queue[_Copy] = asyncio.Queue()
+        self._held = Held(most=config.shadow_memory_bytes)
+        self._lanes: dict[str, Lane] = {}
 
     def offer(self, asked: Asked, inference: Inference, shadows: Sequence[Shadow]) -> None:
         """Queue the copies of a recorded request. Never waits, never raises."""
         for shadow in mirrored(inference, shadows):
-            if self._outbox.mode == "off":
-                metrics.SHADOW_DROPPED.labels(shadow.version, "capture_off").inc()
-            elif not self._router.is_ready(shadow.version):
-                metrics.SHADOW_DROPPED.labels(shadow.version, "engine_not_ready").inc()
-            elif self._queue.qsize() >= self._config.shadow_queue:
-                metrics.SHADOW_DROPPED.labels(shadow.version, "queue_full").inc()
-            else:
-                self._queue.put_nowait(_Copy(shadow.version, asked, inference))
+            copy = copy_of(shadow.version, shadow.share, asked, inference, time.monotonic())
+            self._lane(shadow).offer(copy)
+
+    def withdraw(self, tenant: str, user: str) -> None:
+        """Somebody withdrew the consent to evaluation: what waits of theirs is not sent."""
+        for lane in self._lanes.values():
+            lane.drop("withdrawn", lambda copy: copy.asked.tenant == tenant and copy.asked.user == user)
 
     async def run(self) -> None:
-        """Work the queue until cancelled."""
-        await asyncio.gather(*(self._work() for _ in range(self._config.shadow_concurrency)))
-
-    async def _work(self) -> None:
-        while True:
-            copy = await self._queue.get()
-            try:
-                await self._repeat(copy)
-            except CaptureError as error:
-                metrics.SHADOW_DROPPED.labels(copy.candidate, "not_stored").inc()
-                log.warning("a shadow pair was not stored: %s", error)
-            except Exception:  # a bug here must neither end the worker nor touch the live path
-                metrics.SHADOW_DROPPED.labels(copy.candidate, "failed").inc()
-                log.exception("a shadow request failed")
-
-    async def _repeat(self, copy: _Copy) -> None:
-        request_id = f"shadow-{copy.candidate}-{copy.inference.inference_id}"
-        body = copy.asked.engine_body(copy.candidate, stream=False, request_id=request_id)
-        body["n"] = 1
-        answer, error = Answer(), None
-        metrics.SHADOW_SENT.labels(copy.candidate).inc()
+        """Look after the lanes until cancelled; then drop what waits."""
         try:
-            answer.take(await self._engines.chat(copy.candidate, body, self._config.shadow_timeout_s))
-        except ApiProblem as problem:
-            error = problem.message
-            if problem.code == "engine_unavailable":
-                self._router.lost(copy.candidate)
-        await self._outbox.append(
-            [to_event(_pair(copy, answer, error), flow=copy.inference.flow, tenant=copy.inference.tenant)]
-        )
+            while True:
+                await asyncio.sleep(SWEEP_S)
+                self._sweep()
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
+    def _lane(self, shadow: Shadow) -> Lane:
+        limits = limits_of(shadow, self._config)
+        lane = self._lanes.get(shadow.version)
+        if lane is None:
+            lane = Lane(
+                shadow.version, limits, self._held, engines=self._engines, router=self._router, outbox=self._outbox
+            )
+            self._lanes[shadow.version] = lane
+        lane.adjust(limits)
+        return lane
 
-def _pair(copy: _Copy, answer: Answer, error: str | None) -> ShadowPair:
-    live = copy.inference
-    return ShadowPair(
-        inference_id=live.inference_id,
-        flow=live.flow,
-        ts=live.ts,
-        subject=live.subject,
-        candidate=copy.candidate,
-        live_version=live.model_version,
-        # Of best-of-n a plain draw, since the candidate is drawn once: the served one is picked to be better.
-        live_answer=live.choices[0 if live.choosing else live.choice_served],
-        candidate_answer=answer.choices[0] if answer.choices else None,
-        live_latency_ms=live.latency_ms,
-        candidate_latency_ms=answer.latency_ms,
-        candidate_tokens=answer.completion_tokens,
-        error=error,
-    )
+    def _sweep(self) -> None:
+        """A candidate that left the routing gets nothing more; its lane ends when the last answer is there."""
+        policy = self._router.policy
+        routed = {shadow.version for shadow in policy.shadows} if policy else set()
+        for version, lane in list(self._lanes.items()):
+            if version not in routed:
+                lane.drop("left_routing")
+                if lane.idle:
+                    del self._lanes[version]

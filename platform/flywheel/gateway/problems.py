@@ -8,19 +8,31 @@ from typing import Any
 class ApiProblem(Exception):  # noqa: N818  (a refusal is an answer, not a failure of the program)
     """A refused request: what the client is told, and with which status."""
 
-    def __init__(self, status: int, message: str, kind: str, *, code: str | None = None, retry_after: int = 0) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        kind: str,
+        *,
+        code: str | None = None,
+        retry_after: int = 0,
+        param: str | None = None,
+        close: bool = False,
+    ) -> None:
         super().__init__(message)
-        self.status, self.message, self.kind, self.code = status, message, kind, code
+        self.status, self.message, self.kind, self.code, self.param = status, message, kind, code, param
         self.headers = {"retry-after": str(retry_after)} if retry_after else {}
+        if close:  # what the client may still send is not worth reading
+            self.headers["connection"] = "close"
 
     def body(self) -> dict[str, Any]:
         """The JSON body."""
-        return {"error": {"message": self.message, "type": self.kind, "param": None, "code": self.code}}
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
-def bad_request(message: str, code: str | None = None) -> ApiProblem:
+def bad_request(message: str, code: str | None = None, *, param: str | None = None) -> ApiProblem:
     """400: the request is malformed; repeating it does not help."""
-    return ApiProblem(400, message, "invalid_request_error", code=code)
+    return ApiProblem(400, message, "invalid_request_error", code=code, param=param)
 
 
 def unavailable(message: str, code: str, *, retry_after: int = 2) -> ApiProblem:

@@ -18,6 +18,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.errors import LakeError
 from flywheel.inference.engines import APP_PREFIX
 from flywheel.rollout import routing as truth
+from flywheel.rollout.riders import placed
 from flywheel.rollout.routing import Routing, Store, Variant
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,9 @@ def grace_s(config: FlywheelConfig) -> float:
     return 2 * config.gateway.routing_poll_s + config.engine.request_timeout_s + 5
 
 
-def plan(routing: Routing, statuses: Mapping[str, str], memory: Memory, now: float, grace: float) -> Plan:
+def plan(
+    routing: Routing, statuses: Mapping[str, str], memory: Memory, now: float, grace: float, *, lora: bool = False
+) -> Plan:
     """What brings the running engines towards ``routing``. Pure but for noting in ``memory`` what it saw first.
 
     Args:
@@ -72,8 +75,9 @@ def plan(routing: Routing, statuses: Mapping[str, str], memory: Memory, now: flo
         memory: see ``Memory``; ``note`` was called with this routing.
         now: monotonic seconds.
         grace: see ``grace_s``.
+        lora: candidates with an adapter ride on the engine of their base.
     """
-    wanted = {variant.version: variant for variant in routing.variants()}
+    wanted = {variant.version: variant for variant in placed(routing, lora=lora).engines}
     start = [
         variant
         for version, variant in wanted.items()
@@ -112,7 +116,8 @@ class Controller:
         now = time.monotonic()
         self.memory.note(self._routing, now)
         seen = {name.removeprefix(APP_PREFIX): status for name, status in self._statuses().items()}
-        todo = plan(self._routing, seen, self.memory, now, grace_s(self._config))
+        lora = self._config.engine.enable_lora
+        todo = plan(self._routing, seen, self.memory, now, grace_s(self._config), lora=lora)
         for variant in todo.start:
             self._begin(variant, now)
         for version in todo.stop:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flywheel.gateway.asked import ID_PREFIX, Asked
+from flywheel.gateway.asked import Asked
+from flywheel.gateway.protocol.collect import Collected, garbled, read_whole
 from flywheel.gateway.route import Assignment
-from flywheel.records import Inference, utcnow
+from flywheel.records import Inference, ToolCall, utcnow
 
 DONE = "data: [DONE]\n\n"
 
@@ -22,6 +23,7 @@ class Answer:
     started: float = field(default_factory=time.perf_counter)
     ts: datetime = field(default_factory=utcnow)
     choices: list[str] = field(default_factory=list)
+    tool_calls: list[list[ToolCall]] = field(default_factory=list)
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -29,33 +31,41 @@ class Answer:
     latency_ms: float | None = None
     drawn: dict[str, Any] = field(default_factory=dict)
     """Columns of the row where several answers were drawn for the one that is served (``choosing.best_of``)."""
+    collected: Collected = field(default_factory=Collected)
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the request was accepted."""
         return (time.perf_counter() - self.started) * 1e3
 
     def take(self, whole: dict[str, Any]) -> None:
-        """Fill in from a whole ``chat.completion``."""
+        """Fill in from a whole ``chat.completion`` or ``text_completion``.
+
+        Raises:
+            ApiProblem: 502: that is no such answer.
+        """
         self.latency_ms = self.elapsed_ms()
-        self.choices = [choice["message"].get("content") or "" for choice in whole["choices"]]
-        self.finish_reason = whole["choices"][0].get("finish_reason")
+        self.choices, self.tool_calls, self.finish_reason = read_whole(whole)
         self._usage(whole.get("usage"))
 
     def take_chunk(self, chunk: dict[str, Any]) -> bool:
-        """Fill in from one ``chat.completion.chunk``. True when it held something for the client besides usage."""
+        """Fill in from one chunk of a stream. True when it held something for the client besides usage."""
         self._usage(chunk.get("usage"))
-        for choice in chunk.get("choices") or []:
-            text = (choice.get("delta") or {}).get("content")
-            if text:
-                self.ttft_ms = self.ttft_ms or self.elapsed_ms()
-                self.choices = [(self.choices[0] if self.choices else "") + text]
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        choices = chunk.get("choices")
+        if choices and self.collected.add(choices):
+            self.ttft_ms = self.ttft_ms or self.elapsed_ms()
         self.latency_ms = self.elapsed_ms()
-        return bool(chunk.get("choices"))
+        return bool(choices)
+
+    def settle(self) -> None:
+        """Put together what the chunks brought so far."""
+        if self.collected.pieces:
+            self.choices, self.tool_calls = self.collected.texts(), self.collected.calls()
+            self.finish_reason = self.finish_reason or self.collected.finish_reason
 
     def ended(self, reason: str) -> None:
         """The answer stopped early."""
         self.finish_reason, self.latency_ms = reason, self.elapsed_ms()
+        self.settle()
 
     def _usage(self, usage: dict[str, Any] | None) -> None:
         if usage:
@@ -85,6 +95,9 @@ def inference_row(asked: Asked, answer: Answer, assignment: Assignment, *, confi
         messages=asked.messages,
         params=asked.params,
         choices=list(answer.choices),
+        tool_calls=list(answer.tool_calls),
+        api=asked.api,
+        tags=asked.tags,
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
         completion_tokens=answer.completion_tokens,
@@ -99,7 +112,7 @@ def mark(body: dict[str, Any], asked: Asked, token: str, version: str) -> dict[s
     """An engine's answer or chunk as the client gets it: our id, the real version, and how to rate it."""
     return {
         **body,
-        "id": ID_PREFIX + asked.inference_id,
+        "id": asked.answer_id,
         "model": version,
         "flywheel": {"inference_id": asked.inference_id, "feedback_token": token or None, "model_version": version},
     }
@@ -111,9 +124,21 @@ def event(body: dict[str, Any]) -> str:
 
 
 def payload(block: str) -> dict[str, Any] | None:
-    """The JSON of one server-sent event; None for ``[DONE]`` and for blank or comment lines."""
+    """The JSON of one server-sent event; None for ``[DONE]`` and for blank or comment lines.
+
+    Raises:
+        ApiProblem: 502: it is no JSON object.
+    """
     line = block.strip()
     if not line.startswith("data:"):
         return None
     text = line.removeprefix("data:").strip()
-    return None if text == "[DONE]" else json.loads(text)
+    if text == "[DONE]":
+        return None
+    try:
+        chunk = json.loads(text)
+    except ValueError as error:
+        raise garbled("an event that is not JSON") from error
+    if not isinstance(chunk, dict):
+        raise garbled("an event that is not an object")
+    return chunk

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -75,6 +75,8 @@ class Router:
         self.flow = flow
         self.breaker = Breaker()
         self.policy: Routing | None = None
+        self.on_newest: Callable[[Routing], set[str]] | None = None
+        """Told of each new routing before its engines are probed; the versions it returns are probed again."""
         self._newest: Routing | None = None
         self._ready: set[str] = set()
 
@@ -156,6 +158,8 @@ class Router:
                 await asyncio.to_thread(self._to_disk, found)
         if found is not None:
             self._newest = found
+            if self.on_newest is not None:
+                self._ready -= self.on_newest(found)
 
     async def _probe(self, version: str) -> None:
         if version not in self._ready and await self._engines.ready(version):

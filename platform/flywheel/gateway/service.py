@@ -13,7 +13,7 @@ from flywheel.capture.recorder import Recorder, open_recorder
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
-from flywheel.gateway.asked import Asked, read_chat
+from flywheel.gateway.asked import Asked, read_chat, read_completion
 from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.canary import answered
 from flywheel.gateway.chat import Answering, Stream
@@ -29,7 +29,8 @@ from flywheel.gateway.rank_request import read_rank
 from flywheel.gateway.route import Router, accepted_names, check_model
 from flywheel.gateway.stopping import drained, refused, shutting_down
 from flywheel.gateway.tokens import FeedbackTokens, NoTokens
-from flywheel.records import Consent, Feedback
+from flywheel.records import Api, Consent, Feedback
+from flywheel.rollout.riders import placed
 from flywheel.rollout.routing import Store
 
 
@@ -129,10 +130,19 @@ class Gateway:
         """One chat less."""
         self._active -= 1
 
-    def asked(self, caller: Caller, body: dict[str, Any], headers: Any) -> Asked:
-        """See ``asked.read_chat``."""
+    def asked(
+        self,
+        caller: Caller,
+        body: dict[str, Any],
+        headers: Any,
+        *,
+        api: Api = "chat",
+        inference_id: str | None = None,
+    ) -> Asked:
+        """See ``asked.read_chat`` and ``asked.read_completion``."""
         limit = self.config.gateway.default_max_tokens
-        asked = read_chat(body, headers, tenant=caller.tenant, default_max_tokens=limit)
+        read = read_chat if api == "chat" else read_completion
+        asked = read(body, headers, tenant=caller.tenant, default_max_tokens=limit, inference_id=inference_id)
         return replace(asked, key_id=caller.key_id)
 
     async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
@@ -165,6 +175,9 @@ class Gateway:
         self._can_keep("consent")
         rows = reactions.consent_rows(reactions.read_consent_body(body))
         await self._store(caller, rows)
+        for row in rows:
+            if row.purpose == "evaluation" and row.state == "withdrawn":
+                self.mirror.withdraw(caller.tenant, row.subject)
         return len(rows)
 
     def _can_keep(self, what: str) -> None:
@@ -187,16 +200,18 @@ def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
     from flywheel.lake.keys import Keyring
     from flywheel.lake.store import ObjectStore
 
-    keyring = Keyring(config.home_path())
-    return Gateway(
+    engines, keyring = ServeEngines(), Keyring(config.home_path())
+    gateway = Gateway(
         config,
         store=ObjectStore(config.lake_uri(), config.lake.storage_options),
-        engines=ServeEngines(),
+        engines=engines,
         outbox=open_recorder(config),
         feedback_key=keyring.feedback_key(),
         keys=keys,
         assignment_key=keyring.assignment_key(),
     )
+    gateway.router.on_newest = lambda routing: engines.place(placed(routing, lora=config.engine.enable_lora).riders)
+    return gateway
 
 
 async def _background(work: Coroutine[Any, Any, None]) -> None:

@@ -14,8 +14,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from flywheel.config import EngineConfig
+from flywheel.errors import ModelError
+from flywheel.inference import hints
+from flywheel.inference.adapters import Adapters
+from flywheel.inference.coalesce import coalesced
 from flywheel.telemetry import apply_environment
 
+REFUSALS = (ValueError, TypeError, OverflowError, NotImplementedError)
 CALLBACK = "flywheel.inference.server.local_folder_callback"
 
 
@@ -36,19 +41,56 @@ class EngineServer:
         from ray.serve.llm.deployment import LLMServer
 
         engine = _single_process_engine() if settings.num_gpus == 0 and settings.tensor_parallel_size == 1 else None
+        self._policy = settings.scheduling_policy
         self._server = LLMServer.sync_init(llm_config(version, folder, settings), engine_cls=engine)
         await self._server.start()
+        self._adapters = Adapters(settings, load=self._load, unload=self._unload)
 
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One whole answer: an OpenAI ``chat.completion`` dict, or ``{"error": {"message", "type", "code"}}``."""
-        answers = [answer async for answer in await self._server.chat(_request(body))]
+        """One whole answer: an OpenAI ``chat.completion`` dict, or ``{"error": {"message", "type", "code"}}``.
+
+        A body with ``prompt`` in place of ``messages`` is completed without a chat template (``text_completion``).
+        """
+        request, wanted = self._read(body)
+        if wanted.adapter and (failure := await self._adapters.failure(body["model"], wanted.adapter)):
+            return failure
+        try:
+            answers = [answer async for answer in await self._ask(request)]
+        except REFUSALS as error:
+            return refusal(error)
         return _as_dict(answers[-1] if answers else None)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block."""
-        async for blocks in await self._server.chat(_request({**body, "stream": True})):
-            for block in blocks if isinstance(blocks, list) else [blocks]:
-                yield block if isinstance(block, str) else f"data: {_dump(_as_dict(block))}\n\n"
+        request, wanted = self._read(body)
+        if wanted.adapter and (failure := await self._adapters.failure(body["model"], wanted.adapter)):
+            yield f"data: {_dump(failure)}\n\n"
+            return
+        blocks = self._events({**request, "stream": True})
+        async for block in coalesced(blocks, wanted.max_bytes) if wanted.coalesce else blocks:
+            yield block
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        try:
+            async for blocks in await self._ask(body):
+                for block in blocks if isinstance(blocks, list) else [blocks]:
+                    yield block if isinstance(block, str) else f"data: {_dump(_as_dict(block))}\n\n"
+        except REFUSALS as error:
+            yield f"data: {_dump(refusal(error))}\n\n"
+
+    async def _ask(self, body: dict[str, Any]) -> Any:
+        from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
+
+        if "prompt" in body:
+            return await self._server.completions(CompletionRequest(**body))
+        return await self._server.chat(ChatCompletionRequest(**body))
+
+    def _read(self, body: dict[str, Any]) -> tuple[dict[str, Any], hints.Hints]:
+        """The request as vLLM takes it, and what the gateway says about it."""
+        request, wanted = hints.take(body)
+        if self._policy != "priority":
+            request.pop("priority", None)  # vLLM refuses it then
+        return request, wanted
 
     async def generate(self, bodies: list[dict[str, Any]], concurrency: int, timeout_s: float) -> list[dict[str, Any]]:
         """Many answers in one call, in order: one Serve hop for a batch instead of one a request.
@@ -76,6 +118,37 @@ class EngineServer:
         """The version, once the engine can answer."""
         return self._version
 
+    async def load_adapter(self, version: str, folder: str) -> str:
+        """Let ``version`` ride on this engine with the LoRA adapter in ``folder``; its name, once it can answer.
+
+        Raises:
+            ModelError: the adapter cannot be served here.
+        """
+        await self._adapters.use(version, folder)
+        return version
+
+    async def unload_adapter(self, version: str) -> None:
+        """Let go of the adapter of ``version``. Not there: nothing happens."""
+        await self._adapters.drop(version)
+
+    async def _load(self, version: str, folder: str) -> None:
+        """The two calls below are the ones that vLLM's own routes make; ray.serve.llm offers the first only."""
+        from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+        models = self._server.engine._oai_models
+        said = await models.load_lora_adapter(LoadLoRAAdapterRequest(lora_name=version, lora_path=folder))
+        if not isinstance(said, str):
+            raise ModelError(f"the engine of '{self._version}' did not load {folder}: {said.error.message}")
+
+    async def _unload(self, version: str) -> None:
+        from vllm.entrypoints.serve.lora.protocol import UnloadLoRAAdapterRequest
+
+        engine: Any = self._server.engine
+        request = engine._oai_models.lora_requests.get(version)
+        if request is not None:
+            await engine._oai_models.unload_lora_adapter(UnloadLoRAAdapterRequest(lora_name=version))
+            await engine._engine_client.remove_lora(request.lora_int_id)
+
     async def check_health(self) -> None:
         """Called by Serve; raises when the engine process is dead, so that the replica is replaced."""
         await self._server.check_health()
@@ -93,9 +166,12 @@ def llm_config(version: str, folder: str, config: EngineConfig) -> Any:
         options["placement_group_config"] = {"bundles": _gpu_bundles(config)}
     if "://" not in folder:
         options["callback_config"] = {"callback_class": CALLBACK}
+    tools: dict[str, Any] = {}
+    if config.tool_call_parser:
+        tools = {"enable_auto_tool_choice": True, "tool_call_parser": config.tool_call_parser}
     return LLMConfig(
         model_loading_config={"model_id": version, "model_source": folder},
-        engine_kwargs=engine_kwargs(config),
+        engine_kwargs={**engine_kwargs(config), **tools},
         experimental_configs={"stream_batching_interval_ms": 0},
         log_engine_metrics=False,
         **options,
@@ -114,7 +190,10 @@ def engine_kwargs(config: EngineConfig) -> dict[str, Any]:
         "generation_config": "vllm",  # sampling defaults come from requests, not from files in the model folder
         "disable_log_stats": True,
         "tensor_parallel_size": config.tensor_parallel_size,
+        "scheduling_policy": config.scheduling_policy,
     }
+    if config.enable_lora:
+        kwargs |= {"enable_lora": True, "max_loras": config.max_loras, "max_lora_rank": config.max_lora_rank}
     if config.num_gpus == 0:
         kwargs["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
     elif config.num_gpus < config.tensor_parallel_size:
@@ -189,10 +268,17 @@ def cpu_environment(config: EngineConfig) -> dict[str, str]:
     }
 
 
-def _request(body: dict[str, Any]) -> Any:
-    from ray.serve.llm.openai_api_models import ChatCompletionRequest
+def refusal(error: Exception) -> dict[str, Any]:
+    """An engine that does not take a request says so with one of ``REFUSALS``: the client's mistake, not a failure.
 
-    return ChatCompletionRequest(**body)
+    vLLM's own server maps the same exceptions to 400. What pydantic says of a request quotes the request, which
+    holds what a user said: only places and reasons are told.
+    """
+    found = getattr(error, "errors", None)
+    if callable(found):
+        first = found(include_url=False, include_input=False)[0]
+        return _error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 400)
+    return _error(str(error), 400)
 
 
 def _as_dict(answer: Any) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _encoder(fields: dict[str, Codec]) -> Convert:
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
         for name, convert in active:
-            if row[name] is not None:
+            if row.get(name) is not None:  # a dump may leave out what is empty
                 row[name] = convert(row[name])
         return row
 

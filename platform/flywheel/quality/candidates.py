@@ -107,12 +107,22 @@ def _one(
         return drop("ranked_list")  # its items are learnt from by rankers, not by the model that answers
     if not (0 <= inference.choice_served < len(inference.choices)) or inference.finish_reason in UNUSABLE_FINISH:
         return drop("no_answer", inference.finish_reason)
+    if form := _untrainable_form(inference):
+        return drop("unsupported_form", form)
     reason = excluded.reason(inference.inference_id, inference.subject)
     if reason is not None and reason not in SCORED:
         return drop("held_out", reason)
     served = inference.choice_served
     events = [row for row in events if row.kind == "correction" or inference.rated_choice(row.choice_index) == served]
     return _target(inference, events, reason) or drop(*_why_not(inference, events))
+
+
+def _untrainable_form(inference: Inference) -> str | None:
+    """Examples are text in a chat template: neither tool calls nor raw completions can be learnt from them truly."""
+    if inference.api == "completion":
+        return "completion"
+    used = any(inference.tool_calls) or any(row.tool_calls or row.role == "tool" for row in inference.messages)
+    return "tool_calls" if used else None
 
 
 def _target(inference: Inference, events: list[Feedback], held_out: str | None) -> Candidate | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from flywheel.records import Record, ShadowPair
+from flywheel.records import Record, ShadowPair, ToolCall
 from flywheel.text.normalise import normalise
 
 
@@ -43,7 +43,7 @@ def summarise(pairs: Iterable[ShadowPair], *, candidate: str, expected: int | No
     unique = {pair.inference_id: pair for pair in pairs if pair.candidate == candidate}
     answered = [pair for pair in unique.values() if pair.candidate_answer is not None and pair.error is None]
     n = max(len(unique), expected or 0)
-    agreed = sum(_same(pair.live_answer, pair.candidate_answer or "") for pair in answered)
+    agreed = sum(_agree(pair) for pair in answered)
     timed = [
         (pair.live_latency_ms, pair.candidate_latency_ms)
         for pair in answered
@@ -67,6 +67,22 @@ def summarise(pairs: Iterable[ShadowPair], *, candidate: str, expected: int | No
 def _median(values: Sequence[float]) -> float | None:
     finite = [value for value in values if math.isfinite(value)]
     return float(statistics.median(finite)) if finite else None
+
+
+def _agree(pair: ShadowPair) -> bool:
+    """Both say the same and would have called the same tools in the same order."""
+    return _same(pair.live_answer, pair.candidate_answer or "") and _calls(pair.live_tool_calls) == _calls(
+        pair.candidate_tool_calls
+    )
+
+
+def _calls(calls: Sequence[ToolCall]) -> list[tuple[str, Any]]:
+    """Names and arguments; ids are drawn anew each time."""
+    return [
+        (call.function.name, call.function.arguments if parsed is None else parsed)
+        for call in calls
+        for parsed in [_json(call.function.arguments)]
+    ]
 
 
 def _same(left: str, right: str) -> bool:

@@ -13,12 +13,27 @@ class Variant(Record):
 
     version: str = Field(min_length=1, description="registered version; its engine app is engine-<version>")
     folder: str = Field(description="where its weights are: a folder, or an address the engine can load")
+    base: str | None = Field(default=None, description="version whose engine it may ride on with its adapter")
+    adapter: str | None = Field(default=None, description="folder of its LoRA adapter to `base`; see rollout.riders")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Variant:
+        if (self.base is None) != (self.adapter is None):
+            raise ValueError(f"'{self.version}': an adapter needs the base it belongs to; give both or neither")
+        return self
 
 
 class Shadow(Variant):
     """A model that answers a share of the consented live traffic, unseen."""
 
     share: float = Field(default=1.0, gt=0, le=1)
+    max_concurrency: int | None = Field(default=None, ge=1, description="at one replica; like all below, empty means "
+                                        "what GatewayConfig says")  # fmt: skip
+    queue: int | None = Field(default=None, ge=0, description="requests waiting at one replica")
+    timeout_s: float | None = Field(default=None, gt=0)
+    requests_per_minute: float | None = Field(default=None, gt=0, description="all replicas together")
+    tokens_per_minute: float | None = Field(default=None, gt=0, description="all replicas together")
+    priority: int | None = Field(default=None, ge=0, description="in the engine; live requests have 0, the first")
 
 
 class Canary(Variant):

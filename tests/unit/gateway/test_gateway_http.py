@@ -331,7 +331,7 @@ def test_consent_is_recorded_for_each_purpose(tmp_path):
         (b"[]", {}, 400),
         (json.dumps({"messages": []}).encode(), {}, 400),
         (json.dumps(ask(tools=[])).encode(), {}, 400),
-        (json.dumps(ask(n=2, stream=True)).encode(), {}, 400),
+        (json.dumps(ask(n=9)).encode(), {}, 400),
         (json.dumps({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}).encode(), {}, 400),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', {}, 400),
         (json.dumps(ask()).encode(), {"x-flywheel-consent": "trianing"}, 400),

@@ -105,3 +105,12 @@ def test_a_restarted_controller_knows_earlier_routings(world):
     statuses["engine-stranger"] = "RUNNING"
     controller.cycle()
     assert controller.memory.routed == {"v1", "v2", "v3"}
+
+
+def test_a_candidate_that_rides_on_the_live_engine_has_none_of_its_own():
+    riding = routing.with_shadow(V1, Shadow(version="v2", folder="/v2", base="v1", adapter="/a"), **WHO)
+    memory = Memory()
+    memory.note(riding, 0)
+    assert [v.version for v in plan(riding, {"v1": "RUNNING"}, memory, 0, 10, lora=True).start] == []
+    assert [v.version for v in plan(riding, {"v1": "RUNNING"}, memory, 0, 10).start] == ["v2"]
+    assert plan(riding, {"v1": "RUNNING", "v2": "RUNNING"}, memory, 99, 10, lora=True).stop == ["v2"]

@@ -15,11 +15,12 @@ from flywheel.records import Check, Decision, EvalCase, EvalResult, Inference, M
 
 TS = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
 NESTED = (
-    records.Message, records.RankedItem, records.RankedCandidate, records.Choosing, records.Check, records.Reason,
-    records.Fallback,
+    records.FunctionCall, records.ToolCall, records.Message, records.RankedItem, records.RankedCandidate,
+    records.Choosing, records.Check, records.Reason, records.Fallback,
 )  # fmt: skip
 """Row types that live inside others and have no table of their own."""
 
+CALLED = records.ToolCall(id="c1", function=records.FunctionCall(name="weather", arguments='{"city": "Ulm"}'))
 SAMPLES: list[tuple[str, Record]] = [
     ("inferences", Inference(
         inference_id="i", flow="f", ts=TS, ingest_ts=TS, subject="s", consent=["training"], model_version="m",
@@ -76,11 +77,20 @@ SAMPLES: list[tuple[str, Record]] = [
         ],
         choosing=records.Choosing(policy="given", temperature=0.0, epsilon=0.0, ranker="none", fallback="timeout"),
     )),
+    ("inferences", Inference(
+        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", choices=["", "b"], tool_calls=[[CALLED], []],
+        messages=[Message(role="user", content="q", name="ann"),
+                  Message(role="assistant", content="", tool_calls=[CALLED]),
+                  Message(role="tool", content="sunny", tool_call_id="c1")],
+    )),
 ]  # fmt: skip
 
+CALL = "struct<id: string, type: string, function: struct<name: string, arguments: string>>"
 ARROW_OF = {
     str: "string", int: "int64", float: "double", bool: "bool", datetime: "timestamp[us, tz=UTC]",
-    records.Message: "struct<role: string, content: string>",
+    records.Message: f"struct<role: string, content: string, name: string, tool_calls: list<item: {CALL}>, "
+    "tool_call_id: string>",
+    records.ToolCall: CALL,
     records.RankedItem: "struct<id: string, rank: int64, shown_ms: double, action: string>",
     records.RankedCandidate: "struct<id: string, text: string, features: string, score: double, rank: int64, "
     "prefix_log_propensity: double, position_propensity: double>",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flywheel.records import ShadowPair
+from flywheel.records import FunctionCall, ShadowPair, ToolCall
 from flywheel.rollout.shadow import summarise
 
 
@@ -53,3 +53,13 @@ def test_nothing_measured_is_none_not_zero():
     untimed = summarise([pair(1, live_latency_ms=None)], candidate="m2")
     assert untimed.latency_ratio is None
     assert summarise([pair(1, live_latency_ms=0.0)], candidate="m2").latency_ratio is None
+
+
+def test_answers_that_call_other_tools_do_not_agree():
+    def call(key, arguments, name="refund"):
+        return ToolCall(id=key, function=FunctionCall(name=name, arguments=arguments))
+
+    live = {"live_answer": "", "candidate_answer": "", "live_tool_calls": [call("a", '{"to": 1, "of": 2}')]}
+    tools = [[call("b", '{"of": 2, "to": 1}')], [call("b", '{"of": 3, "to": 1}')], [call("b", "{}", "x")], []]
+    rows = [pair(n, **live, candidate_tool_calls=called) for n, called in enumerate(tools)]
+    assert summarise(rows, candidate=rows[0].candidate).agreement == 1 / 4
