@@ -26,8 +26,8 @@ from flywheel.records import Api
 HEADER_ID, HEADER_TOKEN = "x-flywheel-inference-id", "x-flywheel-feedback-token"
 
 
-def build_app(gateway: Gateway) -> FastAPI:
-    """The ASGI application around a gateway; starts and stops it with its own life."""
+def build_app(gateway: Gateway, *, tag_requests: bool = True) -> FastAPI:
+    """The ASGI application around a gateway; starts and stops it with its own life. ``tag_requests``: see ``Edge``."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -42,7 +42,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.add_exception_handler(ApiProblem, respond.problem)
     app.add_exception_handler(HTTPException, respond.http_problem)
     app.add_exception_handler(Exception, respond.crash)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, tag=tag_requests)
     _add_answers(app, gateway)
     _add_reactions(app, gateway)
     _add_state(app, gateway)
