@@ -84,4 +84,7 @@ def test_parameters_such_as_tools_are_replaced_too():
 
 
 def test_keys_that_become_one_are_not_lost():
-    assert json.loads(clean_json('{"a1": 1, "a2": 2}', lambda text: "x" if text[0] == "a" else text)) == {"x": 1, "x (2)": 2}
+    assert json.loads(clean_json('{"a1": 1, "a2": 2}', lambda text: "x" if text[0] == "a" else text)) == {
+        "x": 1,
+        "x (2)": 2,
+    }
