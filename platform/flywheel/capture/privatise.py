@@ -22,7 +22,12 @@ PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
 TEXT_REMOVED: Final = "text_removed"
 """Tag of an inference without text; its value is the reason."""
 NO_CONSENT: Final = "no_consent"
-_TEXT_FIELDS: Final = frozenset({"messages", "choices", "text", "live_answer", "candidate_answer", "params", "error"})
+_TEXT_FIELDS: Final = frozenset(
+    {
+        "messages", "choices", "tool_calls", "text", "live_answer", "candidate_answer", "candidate_tool_calls",
+        "params", "tags", "error",
+    }
+)  # fmt: skip
 _PERSON_FIELDS: Final = frozenset({"subject", "session_id", "user"})
 
 
@@ -125,5 +130,5 @@ def link_of(row: Inference) -> Link:
 
 def _without_text(row: Inference) -> Inference:
     numbers = {key: value for key, value in row.params.items() if isinstance(value, int | float | bool)}
-    update = {"messages": [], "choices": [], "params": numbers, "tags": {**row.tags, TEXT_REMOVED: NO_CONSENT}}
-    return row.model_copy(update=update)
+    tags = {TEXT_REMOVED: NO_CONSENT}  # those of the request are the client's own words
+    return row.model_copy(update={"messages": [], "choices": [], "tool_calls": [], "params": numbers, "tags": tags})

@@ -215,7 +215,7 @@ def refusal(error: Exception) -> dict[str, Any]:
     vLLM's own server maps the same exceptions to 400. What pydantic says of a request quotes the request, which
     holds what a user said: only places and reasons are told.
     """
-    found = getattr(error, "errors", None)
+    found: Any = getattr(error, "errors", None)
     if callable(found):
         first = found(include_url=False, include_input=False)[0]
         return _error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 400)

@@ -6,6 +6,7 @@ import pytest
 
 from flywheel.capture.anonymise import Anonymiser
 from flywheel.capture.json_text import clean_json
+from flywheel.capture.privatise import TEXT_REMOVED, _without_text
 from flywheel.config.models import PrivacyConfig
 from flywheel.records import FunctionCall, Inference, Message, ShadowPair, ToolCall, utcnow
 
@@ -88,3 +89,11 @@ def test_keys_that_become_one_are_not_lost():
         "x": 1,
         "x (2)": 2,
     }
+
+
+def test_a_row_without_consent_keeps_no_word_of_its_tools_or_tags():
+    row = _without_text(inference([call(json.dumps({"mail": MAIL}))], tags={"note": MAIL}))
+    said = row.model_dump_json()
+    assert MAIL not in said
+    assert "lookup" not in said
+    assert row.tags == {TEXT_REMOVED: "no_consent"}
