@@ -28,12 +28,25 @@ def _cleaned(value: Any, clean: Clean) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, dict):
-        return {clean(key): _cleaned(item, clean) for key, item in value.items()}
+        return _members(value, clean)
     if isinstance(value, list):
         return [_cleaned(item, clean) for item in value]
     if isinstance(value, bool) or value is None:
         return value
     return _number(value, clean)
+
+
+def _members(value: dict[str, Any], clean: Clean) -> dict[str, Any]:
+    """Members under clean keys. Two keys that become one are told apart, so that no value is lost."""
+    cleaned: dict[str, Any] = {}
+    for key, item in value.items():
+        name = base = clean(key)
+        count = 1
+        while name in cleaned:
+            count += 1
+            name = f"{base} ({count})"
+        cleaned[name] = _cleaned(item, clean)
+    return cleaned
 
 
 def _number(value: float, clean: Clean) -> Any:

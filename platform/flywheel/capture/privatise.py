@@ -24,8 +24,10 @@ TEXT_REMOVED: Final = "text_removed"
 """Tag of an inference without text; its value is the reason."""
 NO_CONSENT: Final = "no_consent"
 _TEXT_FIELDS: Final = frozenset(
-    {"messages", "choices", "ranking", "text", "live_answer", "candidate_answer", "params", "error",
-     "candidate_tool_calls", "live_tool_calls", "tool_calls"}
+    {
+        "messages", "choices", "ranking", "tool_calls", "text", "live_answer", "candidate_answer",
+        "candidate_tool_calls", "live_tool_calls", "params", "tags", "error",
+    }
 )  # fmt: skip
 _PERSON_FIELDS: Final = frozenset({"subject", "session_id", "user"})
 
@@ -139,8 +141,8 @@ def link_of(row: Inference) -> Link:
 def _without_text(row: Inference) -> Inference:
     ranking = [item.model_copy(update={"text": None, "features": _numbers(item.features)}) for item in row.ranking]
     update = {
-        "messages": [], "choices": [], "ranking": ranking, "params": _numbers(row.params),
-        "tags": {**row.tags, TEXT_REMOVED: NO_CONSENT},
+        "messages": [], "choices": [], "tool_calls": [], "ranking": ranking, "params": _numbers(row.params),
+        "tags": {TEXT_REMOVED: NO_CONSENT},  # those of the request are the client's own words
     }  # fmt: skip
     return row.model_copy(update=update)
 

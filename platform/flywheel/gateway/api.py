@@ -27,8 +27,8 @@ from flywheel.records import Api
 HEADER_ID, HEADER_TOKEN = "x-flywheel-inference-id", "x-flywheel-feedback-token"
 
 
-def build_app(gateway: Gateway) -> FastAPI:
-    """The ASGI application around a gateway; starts and stops it with its own life."""
+def build_app(gateway: Gateway, *, tag_requests: bool = True) -> FastAPI:
+    """The ASGI application around a gateway; starts and stops it with its own life. ``tag_requests``: see ``Edge``."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -44,7 +44,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.add_exception_handler(HTTPException, respond.http_problem)
     app.add_exception_handler(Exception, respond.crash)
     app.add_middleware(Guard, keys=gateway.keys, flow=gateway.config.flow, routes=app.router.routes)
-    app.add_middleware(Edge)  # outermost: what the guard refuses has an id too
+    app.add_middleware(Edge, tag=tag_requests)  # outermost: what the guard refuses has an id too
     _add_answers(app, gateway)
     _add_reactions(app, gateway)
     _add_state(app, gateway)
@@ -97,7 +97,7 @@ def _add_answers(app: FastAPI, gateway: Gateway) -> None:
     app.add_route("/v1/completions", completion, methods=["POST"])
     app.add_route("/v1/rank", rank, methods=["POST"])
 
-    async def models(request: Request) -> Response:
+    async def models(_: Request) -> Response:
         """The names that ``model`` may have; the first is the flow, which always means the live model."""
         names = gateway.models()
         return Json(

@@ -39,7 +39,7 @@ class GatewayReplica:
         """The HTTP application; Serve runs its start-up and shut-down."""
         from flywheel.gateway.api import build_app
 
-        return build_app(self._gateway)
+        return build_app(self._gateway, tag_requests=False)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take over the routing's address. Never raises: Serve would remove the replica for it."""

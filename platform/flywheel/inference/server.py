@@ -13,6 +13,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from pydantic import ValidationError
+
 from flywheel.config import EngineConfig
 from flywheel.errors import ModelError
 from flywheel.inference import hints
@@ -274,9 +276,8 @@ def refusal(error: Exception) -> dict[str, Any]:
     vLLM's own server maps the same exceptions to 400. What pydantic says of a request quotes the request, which
     holds what a user said: only places and reasons are told.
     """
-    found = getattr(error, "errors", None)
-    if callable(found):
-        first = found(include_url=False, include_input=False)[0]
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
         return _error(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 400)
     return _error(str(error), 400)
 

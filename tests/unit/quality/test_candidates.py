@@ -2,6 +2,7 @@ from datetime import timedelta
 
 from flywheel.quality.candidates import build_candidates, explicit_score
 from flywheel.quality.rows import TUNE, Evidence, Exclusions
+from flywheel.records import FunctionCall, Message, ToolCall
 
 
 def built(inferences, feedback, *, consented=None, excluded=None):
@@ -72,3 +73,16 @@ def test_explicit_score_mixes_thumbs_and_ratings():
     assert explicit_score(Evidence()) is None
     assert explicit_score(Evidence(up=1, rating=5)) == 1
     assert explicit_score(Evidence(up=1, down=1)) == 0
+
+
+def test_answers_that_are_no_text_in_a_chat_template_are_dropped_by_name(inference, reaction):
+    call = ToolCall(id="c", function=FunctionCall(name="f", arguments="{}"))
+    asked = [Message(role="assistant", content="", tool_calls=[call])]
+    rows = [
+        inference("called", choices=[""], tool_calls=[[call]]),
+        inference("told", messages=asked),
+        inference("raw", api="completion"),
+    ]
+    kept, reasons = built(rows, [reaction(row.inference_id, "correction", text="better") for row in rows])
+    assert not kept
+    assert set(reasons.values()) == {"unsupported_form"}

@@ -31,5 +31,5 @@ def described(limits: GatewayConfig) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": paths(),
         "components": components(),
-        "security": [{"key": []}],
+        "security": [{"key": []}] if limits.api_keys_file else [],  # without keys it listens on loopback only
     }

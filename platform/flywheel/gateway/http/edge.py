@@ -19,8 +19,9 @@ class Edge:
     The id of a request for an answer becomes its inference id, so one id names the request in logs, rows and answers.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, tag: bool = True) -> None:
+        """``tag``: put the id on answers as ``x-request-id``. Not behind Serve, which puts its own there."""
+        self._app, self._tag = app, tag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -37,7 +38,7 @@ class Edge:
 
         problem = _too_much(scope)
         app = self._app if problem is None else Json(problem.body(), problem.status, problem.headers)
-        await app(scope, receive, tagged)
+        await app(scope, receive, tagged if self._tag else send)
 
 
 def _too_much(scope: Scope) -> ApiProblem | None:

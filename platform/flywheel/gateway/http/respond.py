@@ -79,6 +79,7 @@ async def http_problem(request: Request, error: Exception) -> Response:
 
 async def crash(request: Request, error: Exception) -> Response:
     """A mistake in this program. The client learns the id under which the log holds the traceback."""
-    log.error("request %s failed: %s", request_id(request), type(error).__name__)
+    outer = request.headers.get("x-request-id", "")  # Serve's, which the client sees when we are behind it
+    log.error("request %s %s failed: %s", request_id(request), outer[:128], type(error).__name__)
     said = ApiProblem(500, "the gateway failed; its log names this request", "server_error", code="internal_error")
-    return Json(said.body(), 500, {"x-request-id": request_id(request)})  # outside of ``Edge``
+    return Json(said.body(), 500, {} if outer else {"x-request-id": request_id(request)})  # this is outside of ``Edge``

@@ -52,7 +52,7 @@ def components() -> dict[str, Any]:
         "schemas": _schemas(),
         "responses": {NAMES[status]: _error(status, text) for status, text in ERRORS.items()},
         "headers": {
-            "RequestId": {"description": "id of the request; of an answer its inference id", "schema": _TEXT},
+            "RequestId": {"description": "id of the request, in the logs too", "schema": _TEXT},
             "RetryAfter": {"description": "seconds", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
         },
         "securitySchemes": {
