@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -93,8 +94,8 @@ async def opened(
 def arrivals(options: argparse.Namespace) -> list[tuple[float, Any]]:
     """(seconds, sizes) of every request of an open loop: Poisson, or a recorded trace at another speed."""
     if options.trace:
-        with open(options.trace) as file:
-            return [(row["at"], (row["prompt"], row["answer"])) for row in map(json.loads, file)]
+        rows = map(json.loads, Path(options.trace).read_text().splitlines())
+        return [(row["at"], (row["prompt"], row["answer"])) for row in rows]
     rng, at, plan = random.Random(options.seed), 0.0, []
     for _ in range(options.requests):
         at += rng.expovariate(options.rate)

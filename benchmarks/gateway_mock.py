@@ -71,43 +71,43 @@ class MockEngine:
         return MODEL
 
 
+async def llm_answers(request: Any) -> AsyncIterator[Any]:
+    """What an engine of ``ray.serve.llm`` yields for a ``ChatCompletionRequest``."""
+    from ray.serve.llm.openai_api_models import ChatCompletionResponse
+
+    body = request.model_dump(include={"max_tokens", "seed", "request_id", "stream_options"})
+    await asyncio.sleep(delay_s(body))
+    if not request.stream:
+        yield ChatCompletionResponse(**completion(body))
+        return
+    for block in chunks(body):
+        yield block
+        await asyncio.sleep(0)
+
+
 def llm_engine() -> type:
     """An engine class for ``ray.serve.llm`` (imported here: it pulls vLLM's request types in)."""
     from ray.llm._internal.serve.core.engine.protocol import LLMEngine
-    from ray.serve.llm.openai_api_models import ChatCompletionResponse
 
     class Mock(LLMEngine):
         def __init__(self, llm_config: Any) -> None:
             self.llm_config = llm_config
 
         async def start(self) -> None:
-            return
+            """Nothing to load."""
 
         async def check_health(self) -> None:
-            return
+            """Always well."""
 
         def routing_stats(self) -> dict[str, Any]:
             return {}
 
         async def resolve_lora(self, lora_model: Any) -> None:
-            del lora_model
+            """No adapters."""
 
-        async def chat(self, request: Any, raw_request_info: Any = None) -> AsyncIterator[Any]:
+        def chat(self, request: Any, raw_request_info: Any = None) -> AsyncIterator[Any]:
             del raw_request_info
-            options = request.stream_options
-            body = {
-                "max_tokens": request.max_tokens,
-                "seed": request.seed,
-                "request_id": request.request_id,
-                "stream_options": options and options.model_dump(),
-            }
-            await asyncio.sleep(delay_s(body))
-            if not request.stream:
-                yield ChatCompletionResponse(**completion(body))
-                return
-            for block in chunks(body):
-                yield block
-                await asyncio.sleep(0)
+            return llm_answers(request)
 
     Mock.__abstractmethods__ = frozenset()  # embeddings and the like are not asked for here
     return Mock

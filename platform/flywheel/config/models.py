@@ -61,6 +61,9 @@ class GatewayConfig(Config):
     host: str = Field(default="127.0.0.1", description="bind address; anything but loopback needs api_keys_file")
     port: int = Field(default=8000, ge=1, le=65535)
     num_replicas: int = Field(default=1, ge=1)
+    ingress: Literal["proxy", "haproxy"] = Field(
+        default="proxy", description="what accepts HTTP: Ray Serve's proxy, or HAProxy straight to the replicas"
+    )
     max_ongoing_requests: int = Field(default=256, ge=1)
     routing_poll_s: float = Field(default=0.5, gt=0, description="how often the routing truth is looked at")
     group_commit_ms: float = Field(default=2, ge=0, description="how long a write waits for others to share its sync")
