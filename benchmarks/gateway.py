@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ PROXY = ("serve-noop", "gateway-durable", "gateway-async", "gateway-off", "gatew
 VLLM = ("gateway-llm-vllm", "serve-llm-vllm")
 HAPROXY = ("serve-noop@haproxy", "gateway-durable@haproxy", "gateway-off@haproxy")
 CASES = (*OUTSIDE, *PROXY, *VLLM, *HAPROXY)
+KINDS = ("cpu", "latency", "open", "memory", "trace")
 SHORT = ("direct", "nginx", "serve-noop", "gateway-durable", "gateway-off")
 
 
@@ -191,7 +193,11 @@ def steps(bench: Bench, options: argparse.Namespace) -> Iterator[tuple[int, str,
         turned = names[round_ % len(names) :] + names[: round_ % len(names)]
         for load in loads(options):
             for case in turned:
-                if case in load.cases and not (load.stream and not bench.serving[case].streams):
+                if (
+                    load.kind in options.load
+                    and case in load.cases
+                    and not (load.stream and not bench.serving[case].streams)
+                ):
                     yield round_, case, load
 
 
@@ -234,6 +240,7 @@ def options_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="few cases, one round, no result file")
     parser.add_argument("--only", action="append", choices=CASES, help="a case; may be given again")
+    parser.add_argument("--load", action="append", choices=KINDS, help="a kind of measurement; may be given again")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=800, help="unary requests of one measurement of processor time")
     parser.add_argument("--trace", type=Path, help="JSON lines with t, context_tokens, generated_tokens; gzip or not")
@@ -243,6 +250,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="forget what an interrupted run measured")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    options.load = options.load or list(KINDS)
     if options.short:
         options.rounds, options.requests = 1, min(options.requests, 200)
     options.cache = options.cache.expanduser().resolve()
@@ -263,6 +271,7 @@ def main() -> None:
     if options.trace:
         write_trace(options.trace, work / "trace.jsonl", options.requests, options.trace_rate)
     bench = Bench(options, work)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends what it started
     try:
         bench.start(cases)
         run(bench, options, kept)

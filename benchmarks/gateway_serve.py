@@ -72,7 +72,9 @@ class MockLLMEngineServer(EngineServer):
         from flywheel.config import EngineConfig
 
         self._version = version
-        settings = llm_config(version, folder, EngineConfig.model_validate(config))
+        engine = EngineConfig.model_validate(config)
+        self._stream_interval_s = engine.stream_interval_ms / 1e3
+        settings = llm_config(version, folder, engine)
         self._server = LLMServer.sync_init(settings, engine_cls=gateway_mock.llm_engine())
         await self._server.start()
 

@@ -52,6 +52,9 @@ class EngineConfig(Config):
     num_replicas: int = Field(default=1, ge=1)
     start_timeout_s: float = Field(default=300, gt=0, description="give up on an engine that is not ready by then")
     request_timeout_s: float = Field(default=60, gt=0)
+    stream_interval_ms: float = Field(
+        default=20, ge=0, description="tokens of a stream that follow within it travel together; the first never waits"
+    )
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share one copy of the weights")
 
 

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from flywheel.gateway.asked import read_json
 from flywheel.gateway.auth import Caller
 from flywheel.gateway.chat import Stream
+from flywheel.gateway.hot_routes import shorten
 from flywheel.gateway.problems import ApiProblem
 from flywheel.gateway.service import Gateway
 
@@ -65,6 +66,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     _add_chat(app, gateway)
     _add_reactions(app, gateway)
     _add_state(app, gateway)
+    shorten(app, {"/v1/chat/completions", "/v1/completions", "/v1/feedback"})
     return app
 
 

@@ -59,8 +59,9 @@ class ServeEngines:
         try:
             while True:
                 async with asyncio.timeout(timeout_s):
-                    block = await anext(blocks)
-                yield block
+                    piece = await anext(blocks)
+                for event in split_events(piece):
+                    yield event
         except StopAsyncIteration:
             finished = True
         except TimeoutError as error:
@@ -101,6 +102,13 @@ class ServeEngines:
     def _lost(self, version: str, error: BaseException) -> ApiProblem:
         self._handles.pop(version, None)  # a handle of a removed application never works again
         return unavailable(f"the engine of '{version}' is not available ({type(error).__name__})", "engine_unavailable")
+
+
+def split_events(piece: str) -> list[str]:
+    """The server-sent events in a piece of a stream; one piece may hold several, never a part of one."""
+    if piece.count("\n\n") <= 1:
+        return [piece]
+    return [f"{event}\n\n" for event in piece.split("\n\n") if event.strip()]
 
 
 def _timeout(version: str, timeout_s: float) -> ApiProblem:

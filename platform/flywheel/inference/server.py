@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from flywheel.config import EngineConfig
+from flywheel.inference.streaming import batches
 from flywheel.telemetry import apply_environment
 
 CALLBACK = "flywheel.inference.server.local_folder_callback"
@@ -32,6 +33,7 @@ class EngineServer:
         """
         self._version = version
         settings = EngineConfig.model_validate(config)
+        self._stream_interval_s = settings.stream_interval_ms / 1e3
         _prepare_process(settings)
         from ray.serve.llm.deployment import LLMServer
 
@@ -45,7 +47,14 @@ class EngineServer:
         return _as_dict(answers[-1] if answers else None)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block."""
+        """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block.
+
+        A piece holds one event or several, see ``streaming.batches``.
+        """
+        async for piece in batches(self._events(body), self._stream_interval_s):
+            yield piece
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
         async for blocks in await self._server.chat(_request({**body, "stream": True})):
             for block in blocks if isinstance(blocks, list) else [blocks]:
                 yield block if isinstance(block, str) else f"data: {_dump(_as_dict(block))}\n\n"
