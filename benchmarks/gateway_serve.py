@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from flywheel.gateway import apps
 from flywheel.inference import engines
 from flywheel.inference.ingress import serve_environment
 from flywheel.inference.server import EngineServer, llm_config
+from flywheel.inference.streaming import batches
 from flywheel.lake.store import ObjectStore
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Shadow, Variant
@@ -61,6 +63,18 @@ class WithoutCapture(apps.GatewayReplica):
         self._gateway.outbox.close()
         nothing: Any = NoOutbox()
         self._gateway.outbox = self._gateway._answering.outbox = self._gateway.mirror._outbox = nothing
+
+
+class MockEngineServer(gateway_mock.MockEngine):
+    """The mock as our engines send a stream."""
+
+    def __init__(self, interval_ms: float) -> None:
+        self._interval_s = interval_ms / 1e3
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        """Events, those that follow closely in one piece."""
+        async for piece in batches(super().stream(body), self._interval_s):
+            yield piece
 
 
 class MockLLMEngineServer(EngineServer):
@@ -164,7 +178,7 @@ class Session:
             return folder
         over_llm = case == "gateway-llm"
         deployment: Any = serve.deployment(
-            MockLLMEngineServer if over_llm else gateway_mock.MockEngine,
+            MockLLMEngineServer if over_llm else MockEngineServer,
             name="engine",
             max_ongoing_requests=1000,
             ray_actor_options=CPUS,
@@ -172,7 +186,7 @@ class Session:
         app = (
             deployment.bind(version, "mock://", config.model_dump(mode="json"))
             if over_llm
-            else deployment.bind(version)
+            else deployment.bind(config.stream_interval_ms)
         )
         serve.run(app, name=engines.app_name(version), route_prefix=None, logging_config=LOGGING)
         return "mock://"

@@ -8,13 +8,18 @@ What Ray's HAProxy would open beside that is closed here. Its template lets two 
 listen on all interfaces, and gives everyone on the machine the administrator's socket. Ray starts the program that
 ``RAY_SERVE_HAPROXY_BINARY_PATH`` names: that is a script here which turns both ports to loopback in the configuration
 it is given, and refuses to start when one is left.
+
+A cluster that is started by hand needs the variables: ``eval "$(python -m flywheel.inference.ingress HOME)"``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shlex
+import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +99,18 @@ def haproxy_binary() -> str:
         ) from error
 
 
+def exports(home: Path) -> str:
+    """The variables for HAProxy as a shell reads them."""
+    found = serve_environment("haproxy", home=home, free_port=_free_port)
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in found.items())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _private_folder(home: Path) -> Path:
     """A short path, because sockets in it may have 107 characters, that only this user can enter."""
     name = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
@@ -103,3 +120,7 @@ def _private_folder(home: Path) -> Path:
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) & 0o077:
         raise EnvironmentProblem(f"{folder} must be a folder that only you can enter; remove it and start again")
     return folder
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{exports(Path(sys.argv[1]))}\n")

