@@ -150,8 +150,8 @@ def summary(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
             }  # fmt: skip
             if not target["met"]:
                 target["why_not"] = (
-                    f"{statistics.median(costs[ours]):.0f} against {statistics.median(costs[theirs]):.0f} µs: the rest of "
-                    "the path is so short that a row, its JSON and a share of a synced commit show"
+                    f"{statistics.median(costs[ours]):.0f} against {statistics.median(costs[theirs]):.0f} µs: the rest "
+                    "of the path is so short that a row, its JSON and a share of a synced commit show"
                 )
             found.append(target)
     return found
