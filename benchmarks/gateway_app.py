@@ -149,9 +149,9 @@ def summary(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
                 "met": estimate.mean <= limit,
             }  # fmt: skip
             if not target["met"]:
+                extra = statistics.median(costs[ours]) - statistics.median(costs[theirs])
                 target["why_not"] = (
-                    f"{statistics.median(costs[ours]):.0f} against {statistics.median(costs[theirs]):.0f} µs: the rest "
-                    "of the path is so short that a row, its JSON and a share of a synced commit show"
+                    f"capture adds {extra:.0f} µs, which is much beside an application without Serve's proxy and handles"
                 )
             found.append(target)
     return found
