@@ -151,7 +151,7 @@ def summary(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
             if not target["met"]:
                 extra = statistics.median(costs[ours]) - statistics.median(costs[theirs])
                 target["why_not"] = (
-                    f"capture adds {extra:.0f} µs, which is much beside an application without Serve's proxy and handles"
+                    f"capture adds {extra:.0f} µs, much beside an application without Serve's proxy and handles"
                 )
             found.append(target)
     return found

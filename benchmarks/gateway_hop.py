@@ -84,8 +84,9 @@ def deploy() -> dict[str, Any]:
     for name, variables in (("thread", {}), ("loop", ONE_LOOP)):
         options = {"num_cpus": 0.1, "runtime_env": {"env_vars": variables}} if variables else {"num_cpus": 0.1}
         common: dict[str, Any] = {"max_ongoing_requests": 1000, "ray_actor_options": options}
-        engine = serve.deployment(Engine, **common).bind()
-        app = serve.deployment(Caller, **common).bind(engine)
+        engine: Any = serve.deployment(Engine, **common)
+        caller: Any = serve.deployment(Caller, **common)
+        app = caller.bind(engine.bind())
         found[name] = serve.run(app, name=f"hop-{name}", route_prefix=None, logging_config=LOGGING)
     return found
 

@@ -132,8 +132,8 @@ class Session:
     def _noop(self) -> dict[str, Any]:
         from ray import serve
 
-        app = serve.deployment(Noop, max_ongoing_requests=1000, ray_actor_options=CPUS).bind()
-        serve.run(app, name="serve-noop", route_prefix="/serve-noop", logging_config=LOGGING)
+        noop: Any = serve.deployment(Noop, max_ongoing_requests=1000, ray_actor_options=CPUS)
+        serve.run(noop.bind(), name="serve-noop", route_prefix="/serve-noop", logging_config=LOGGING)
         return self._case("serve-noop", "", "mock", ["serve-noop"], [])
 
     def _gateway(self, case: str) -> dict[str, Any]:
@@ -244,7 +244,8 @@ def proxies(ingress: str) -> list[int]:
     """The processes in which HTTP arrives."""
     import ray
 
-    node = ray._private.worker._global_node  # the raylet's process is the parent of every worker
+    private: Any = ray._private  # type: ignore[reportPrivateImportUsage]
+    node = private.worker._global_node  # the raylet's process is the parent of every worker
     raylet = node.all_processes["raylet"][0].process.pid
     return processes.named(raylet, *(["haproxy", "HAProxyManager"] if ingress == "haproxy" else ["ProxyActor"]))
 
