@@ -154,7 +154,7 @@ def summary(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
                 )
                 unsure = "; the interval holds the target: not told apart here" if estimate.low <= limit else ""
                 target["why_not"] = (
-                    f"µs of {ours} and {theirs}: median {middle[0]} and {middle[1]}, lowest round {best[0]} and {best[1]}, "
+                    f"{ours} and {theirs}, µs: median {middle[0]} and {middle[1]}, lowest {best[0]} and {best[1]}, "
                     f"without Serve's proxy and handles, which cost far more{unsure}"
                 )
             found.append(target)

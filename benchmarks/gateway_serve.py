@@ -68,8 +68,12 @@ class WithoutCapture(apps.GatewayReplica):
 class MockEngineServer(gateway_mock.MockEngine):
     """The mock as our engines send a stream."""
 
-    def __init__(self, interval_ms: float) -> None:
-        self._interval_s = interval_ms / 1e3
+    def __init__(self, version: str, interval_ms: float) -> None:
+        self._version, self._interval_s = version, interval_ms / 1e3
+
+    async def ping(self) -> str:
+        """Which version this is."""
+        return self._version
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
         """Events, those that follow closely in one piece."""
@@ -186,7 +190,7 @@ class Session:
         app = (
             deployment.bind(version, "mock://", config.model_dump(mode="json"))
             if over_llm
-            else deployment.bind(config.stream_interval_ms)
+            else deployment.bind(version, config.stream_interval_ms)
         )
         serve.run(app, name=engines.app_name(version), route_prefix=None, logging_config=LOGGING)
         return "mock://"
