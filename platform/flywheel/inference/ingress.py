@@ -77,6 +77,7 @@ def serve_environment(ingress: Ingress, *, home: Path, free_port: Callable[[], i
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),  # Serve's own proxy, asked while no replica is up
         # HAProxy hears within a second that a replica stops; the default waits for balancers that ask now and then.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
         # One line and one datagram a request to a Python process, for counters that the gateway keeps itself.

@@ -37,7 +37,7 @@ listen stats
 @pytest.fixture
 def environment(tmp_path, monkeypatch):
     monkeypatch.setattr(ingress.tempfile, "gettempdir", lambda: str(tmp_path))
-    ports = iter((19101, 18404))
+    ports = iter((19101, 18404, 18500))
     return serve_environment("haproxy", home=tmp_path / "home", free_port=lambda: next(ports))
 
 
