@@ -131,7 +131,9 @@ class Bench:
             if "error" in one:
                 self.missing[case] = one["error"]
             else:
-                self.serving[case] = Serving(one["url"], tuple(one["front"]), tuple(one["engine"]), one["model"])
+                self.serving[case] = Serving(
+                    one["url"], tuple(one["front"]), tuple(one["engine"]), one["model"], name != "serve-noop"
+                )
 
     def stop(self) -> None:
         """End what was started, the newest first."""

@@ -59,11 +59,12 @@ PROMISES = (
     ),
     Promise(
         "gateway / LiteLLM with a file callback, CPU, unary", "gateway-durable", "litellm", UNARY, 0.2,
-        why_not="most of it is Serve's Python proxy and its handles, see gateway-durable@haproxy",
+        why_not="Serve's empty application alone costs most of that (serve-noop); see also gateway-durable@haproxy",
     ),
     Promise(
         "gateway behind HAProxy / LiteLLM with a file callback, CPU, unary", "gateway-durable@haproxy", "litellm",
-        UNARY, 0.2, why_not="what is left is one Serve handle to the engine's replica",
+        UNARY, 0.2,
+        why_not="the application's own code is 0.4 ms of it (gateway-app); the rest is Serve's replica and its handle",
     ),
     Promise(
         "shadow 100 % / no shadow, open loop at 30 % of saturation, p99", "gateway-shadow", "gateway-durable",
