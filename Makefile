@@ -36,7 +36,7 @@ test-reliability: setup
 	$(BIN)/pytest tests/reliability
 
 bench: setup
-	@for script in $$(ls benchmarks/*.py | grep -v -e banking77_data.py -e processor.py -e results_file.py); do $(BIN)/python $$script --short || exit 1; done
+	@for script in $$(ls benchmarks/*.py | grep -v -e banking77_data.py -e processor.py -e results_file.py -e gateway_); do $(BIN)/python $$script --short || exit 1; done
 
 bench-%: setup
 	$(BIN)/python benchmarks/$(subst -,_,$*).py

@@ -15,10 +15,16 @@ from flywheel.capture.outbox import Outbox, outbox_folder
 from flywheel.config import FlywheelConfig, load
 from flywheel.gateway.api import build_app
 from flywheel.gateway.auth import ApiKeys
+from flywheel.gateway.keys import KEY_ROLES, ApiKey, digest, new_id
 from flywheel.gateway.service import Gateway
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Shadow, Variant
 from flywheel.testing import FakeEngine, LocalEngines, MemoryStore
+
+
+def key_of(secret: str) -> ApiKey:
+    """A key that may do everything."""
+    return ApiKey(id=new_id(), name=secret, sha256=digest(secret), roles=list(KEY_ROLES), flows=["*"])
 
 
 class World:
@@ -42,7 +48,7 @@ class World:
             engines=self.engines,
             outbox=self.outbox,
             feedback_key=b"k",
-            keys=ApiKeys(list(keys)),
+            keys=ApiKeys([key_of(key) for key in keys]),
         )
         self.app = build_app(self.gateway)
 

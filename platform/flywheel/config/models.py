@@ -56,6 +56,9 @@ class EngineConfig(Config):
         default=None, description="vLLM's parser of this model's tool calls (hermes, llama3_json, mistral, ...); "
         "without one only named and required tools can be asked for",
     )  # fmt: skip
+    stream_interval_ms: float = Field(
+        default=20, ge=0, description="tokens of a stream that follow within it travel together; the first never waits"
+    )
     tensor_parallel_size: int = Field(default=1, ge=1, description="GPUs that share one copy of the weights")
     scheduling_policy: Literal["priority", "fcfs"] = Field(
         default="priority", description="priority: mirrored requests wait for, and make way for, live ones"
@@ -119,6 +122,9 @@ class GatewayConfig(Config):
     host: str = Field(default="127.0.0.1", description="bind address; anything but loopback needs api_keys_file")
     port: int = Field(default=8000, ge=1, le=65535)
     num_replicas: int = Field(default=1, ge=1)
+    ingress: Literal["proxy", "haproxy"] = Field(
+        default="proxy", description="what accepts HTTP: Ray Serve's proxy, or HAProxy straight to the replicas"
+    )
     max_ongoing_requests: int = Field(default=256, ge=1)
     routing_poll_s: float = Field(default=0.5, gt=0, description="how often the routing truth is looked at")
     group_commit_ms: float = Field(default=2, ge=0, description="how long a write waits for others to share its sync")

@@ -116,16 +116,17 @@ def _token(token: str | None) -> dict[str, str]:
 
 
 def _add_reactions(app: FastAPI, gateway: Gateway) -> None:
-    @app.post("/v1/feedback", response_model=None)
     async def feedback(request: Request) -> Response:
         """A reaction to an answer or a session, or a batch of them; acknowledged once they are durable."""
         taken = await gateway.feedback(*await _body(request, gateway))
         return Json(taken.answer(), status_code=taken.status())
 
-    @app.post("/v1/consent", response_model=None)
     async def consent(request: Request) -> Response:
         """A user's standing statement; acknowledged once it is durable."""
         return Json({"recorded": await gateway.consent(*await _body(request, gateway))})
+
+    app.add_route("/v1/feedback", feedback, methods=["POST"])
+    app.add_route("/v1/consent", consent, methods=["POST"])
 
 
 def _add_state(app: FastAPI, gateway: Gateway) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flywheel.config import FlywheelConfig
-from flywheel.errors import FlywheelError
+from flywheel.errors import FlywheelError, UsageError
 from flywheel.gateway.apps import user_config
 from flywheel.gateway.auth import load_keys
 from flywheel.inference.rankers import app_name
@@ -67,11 +68,32 @@ def deploy(config_path: Path | str, config: FlywheelConfig, *, timeout_s: float 
     from ray.serve.schema import ServeDeploySchema
 
     content = serve_config(Path(config_path).resolve(), config)
+    if config.gateway.ingress == "haproxy":
+        check_ingress(_worker_environment())
     serve.start(proxy_location=content["proxy_location"], http_options=content["http_options"])
     client = _get_global_client()
     assert client is not None, "serve.start() connects to Serve"
     client.deploy_apps(ServeDeploySchema.model_validate(content))
     _wait(timeout_s, [app["name"] for app in content["applications"]])
+
+
+def check_ingress(environment: Mapping[str, str]) -> None:
+    """Return when Ray's processes have the environment that HAProxy needs, see ``inference.ingress``.
+
+    Raises:
+        UsageError: this cluster was started without it.
+    """
+    if environment.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or "RAY_SERVE_HAPROXY_BINARY_PATH" not in environment:
+        raise UsageError(
+            "gateway.ingress is haproxy, but this Ray cluster was started without it; before 'ray start', on every "
+            'node: eval "$(python -m flywheel.inference.ingress .flywheel)", or set gateway.ingress to proxy'
+        )
+
+
+def _worker_environment() -> dict[str, str]:
+    import ray
+
+    return ray.get(ray.remote(num_cpus=0)(lambda: dict(os.environ)).remote(), timeout=120)
 
 
 def _ranker(config: FlywheelConfig, args: dict[str, str]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 from flywheel.config import RankingConfig
 from flywheel.gateway.asked import MAX_ID, Asked, read_chat
 from flywheel.gateway.problems import bad_request
+from flywheel.gateway.protocol.messages import MAX_MESSAGES, RequestMessage
 from flywheel.statistics.policies import LARGEST
 
 MAX_ITEM_TEXT = 20_000
@@ -49,7 +50,9 @@ class RankSent(Sent):
     """Body of ``POST /v1/rank``."""
 
     items: list[ItemSent] = Field(min_length=1)
-    messages: list[Any] | None = Field(default=None, description="the conversation so far, as in a chat request")
+    messages: list[RequestMessage] | None = Field(
+        default=None, max_length=MAX_MESSAGES, description="the conversation so far, as in a chat request"
+    )
     query: str | None = Field(default=None, max_length=MAX_ITEM_TEXT, description="short for one message of the user")
     user: str | None = Field(default=None, max_length=MAX_ID)
     model: str | None = None

@@ -67,6 +67,12 @@ class FeedbackSent(Sent):
         return self
 
 
+class FeedbackBatch(Sent):
+    """Body of ``POST /v1/feedback`` with several reactions, for the document: each is read on its own."""
+
+    items: list[FeedbackSent] = Field(min_length=1)
+
+
 class ConsentSent(Sent):
     """Body of ``POST /v1/consent``."""
 

@@ -69,7 +69,7 @@ class FeedbackTokens:
 class NoTokens(FeedbackTokens):
     """Of a gateway that records nothing: nobody gets a token that would rate an unknown answer."""
 
-    def issue(self, tenant: str, inference_id: str) -> str:  # noqa: ARG002  (signature of the base)
+    def issue(self, tenant: str, inference_id: str, session: str | None = None) -> str:  # noqa: ARG002  (of the base)
         """Empty, which means: none."""
         return ""
 

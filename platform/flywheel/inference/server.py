@@ -20,6 +20,7 @@ from flywheel.errors import ModelError
 from flywheel.inference import hints
 from flywheel.inference.adapters import Adapters
 from flywheel.inference.coalesce import coalesced
+from flywheel.inference.streaming import batches
 from flywheel.telemetry import apply_environment
 
 REFUSALS = (ValueError, TypeError, OverflowError, NotImplementedError)
@@ -39,6 +40,7 @@ class EngineServer:
         """
         self._version = version
         settings = EngineConfig.model_validate(config)
+        self._stream_interval_s = settings.stream_interval_ms / 1e3
         _prepare_process(settings)
         from ray.serve.llm.deployment import LLMServer
 
@@ -63,14 +65,18 @@ class EngineServer:
         return _as_dict(answers[-1] if answers else None)
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block."""
+        """The answer as server-sent events (``data: {...}`` blocks), ``data: [DONE]`` last. Errors as one block.
+
+        A piece holds one event or several, see ``streaming.batches``; of a mirrored answer, see ``coalesce``.
+        """
         request, wanted = self._read(body)
         if wanted.adapter and (failure := await self._adapters.failure(body["model"], wanted.adapter)):
             yield f"data: {_dump(failure)}\n\n"
             return
         blocks = self._events({**request, "stream": True})
-        async for block in coalesced(blocks, wanted.max_bytes) if wanted.coalesce else blocks:
-            yield block
+        pieces = coalesced(blocks, wanted.max_bytes) if wanted.coalesce else batches(blocks, self._stream_interval_s)
+        async for piece in pieces:
+            yield piece
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
         try:

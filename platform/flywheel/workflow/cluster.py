@@ -16,6 +16,7 @@ from typing import Any
 from flywheel import telemetry
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EnvironmentProblem
+from flywheel.inference.ingress import serve_environment
 from flywheel.workflow.failures import explained, is_of_ray
 from flywheel.workflow.shared import check_shared
 
@@ -58,6 +59,8 @@ def prepare_environment(config: FlywheelConfig) -> None:
     A cluster that somebody else started keeps its own way to authenticate.
     """
     telemetry.apply_environment()
+    if not read_up(config) and foreign_address(config) is None:  # the cluster that will be ours
+        os.environ.update(serve_environment(config.gateway.ingress, home=config.home_path(), free_port=free_port))
     if "RAY_AUTH_MODE" not in os.environ and (read_up(config) or foreign_address(config) is None):
         token = config.home_path() / "keys" / "ray-token"
         if not token.exists():

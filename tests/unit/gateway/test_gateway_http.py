@@ -13,13 +13,17 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import CaptureError
 from flywheel.gateway.api import build_app
 from flywheel.gateway.auth import ApiKeys
-from flywheel.gateway.keys import ApiKey, digest, new_id
+from flywheel.gateway.keys import KEY_ROLES, ApiKey, digest, new_id
 from flywheel.gateway.service import Gateway
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Shadow, Variant
 from flywheel.testing import FakeEngine, LocalEngines, MemoryStore
 
 CONSENT = {"x-flywheel-consent": "training,evaluation"}
+
+
+def key_of(secret):
+    return ApiKey(id=new_id(), name=secret, sha256=digest(secret), roles=list(KEY_ROLES), flows=["*"])
 
 
 class World:
@@ -42,7 +46,7 @@ class World:
             engines=self.engines,
             outbox=self.outbox,
             feedback_key=b"k",
-            keys=ApiKeys(list(keys)),
+            keys=ApiKeys([key_of(key) if isinstance(key, str) else key for key in keys]),
         )
         self.app = build_app(self.gateway)
 

@@ -6,7 +6,7 @@ import yaml
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.gateway.auth import is_loopback, load_keys
-from flywheel.gateway.deploy import serve_config
+from flywheel.gateway.deploy import check_ingress, serve_config
 from flywheel.gateway.keyfile import change_keys
 from flywheel.gateway.keys import ApiKey, digest, new_id
 
@@ -55,3 +55,11 @@ def test_a_file_without_keys_is_refused(tmp_path, content):
 
 def test_loopback():
     assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost"]))
+
+
+def test_haproxy_on_a_cluster_without_it_is_refused():
+    with pytest.raises(UsageError, match="started without it"):
+        check_ingress({"RAY_SERVE_ENABLE_HA_PROXY": "0"})
+    with pytest.raises(UsageError, match="before 'ray start'"):
+        check_ingress({"RAY_SERVE_ENABLE_HA_PROXY": "1"})  # Ray's own way opens two ports to everybody
+    check_ingress({"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_HAPROXY_BINARY_PATH": "/x"})

@@ -37,6 +37,8 @@ class Operation:
     open: bool = False
     """No key is asked for."""
     headers: dict[str, str] = field(default_factory=dict)
+    batch: tuple[str, str] | None = None
+    """Schemas of a batch in one body, and of what is answered to it: 200, or 207 when only some were taken."""
 
 
 OPERATIONS = (
@@ -48,14 +50,18 @@ OPERATIONS = (
         "post", "/v1/completions", "createCompletion", "Complete a raw prompt", "TextCompletion", "CompletionBody",
         "TextCompletion", (*WITH_BODY, *ENGINE), headers=CONTEXT,
     ),
+    Operation(
+        "post", "/v1/rank", "rank", "Order items; recorded with the chance of the order", "Ranking", "RankSent",
+        errors=(*WITH_BODY, 404, 429), headers=CONTEXT,
+    ),
     Operation("get", "/v1/models", "listModels", "Names that `model` may have", "ModelList"),
     Operation(
         "post", "/v1/feedback", "sendFeedback", "React to an answer; acknowledged once durable", "FeedbackTaken",
-        "FeedbackSent", errors=(*WITH_BODY, 403),
+        "FeedbackSent", errors=(*WITH_BODY, 403, 404, 429), batch=("FeedbackBatch", "BatchTaken"),
     ),
     Operation(
         "post", "/v1/consent", "stateConsent", "A user's standing consent; acknowledged once durable", "ConsentTaken",
-        "ConsentSent", errors=WITH_BODY,
+        "ConsentSent", errors=(*WITH_BODY, 404, 429),
     ),
     Operation("get", "/healthz", "health", "Whether the process lives", "Alive", open=True),
     Operation("get", "/readyz", "ready", "Whether a live model answers", "Ready", errors=(503,), open=True),
@@ -79,13 +85,14 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "responses": {
             "200": _answer(operation),
+            **({"207": _partly(operation.batch[1])} if operation.batch else {}),
             **{str(status): {"$ref": f"#/components/responses/{NAMES[status]}"} for status in errors},
         },
     }
     if operation.open:
         described["security"] = []
     if operation.body:
-        described["requestBody"] = _body(operation.body)
+        described["requestBody"] = _body(operation.body, operation.batch[0] if operation.batch else None)
     if operation.headers:
         described["parameters"] = [_header(name, text) for name, text in operation.headers.items()]
     return described
@@ -94,7 +101,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 def _answer(operation: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if operation.answer:
-        content["application/json"] = {"schema": _ref(operation.answer)}
+        content["application/json"] = {"schema": _either(operation.answer, operation.batch and operation.batch[1])}
     elif operation.path == "/openapi.json":
         content["application/json"] = {"schema": {"type": "object"}}
     else:
@@ -109,8 +116,20 @@ def _answer(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _body(schema: str) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": _ref(schema)}
+def _partly(schema: str) -> dict[str, Any]:
+    return {
+        "description": "Some of the batch were taken; the results say which.",
+        "headers": {"x-request-id": {"$ref": "#/components/headers/RequestId"}},
+        "content": {"application/json": {"schema": _ref(schema)}},
+    }
+
+
+def _either(schema: str, batch: str | None) -> dict[str, Any]:
+    return {"anyOf": [_ref(schema), _ref(batch)]} if batch else _ref(schema)
+
+
+def _body(schema: str, batch: str | None) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": _either(schema, batch)}
     if examples := EXAMPLES.get(schema):
         content["examples"] = {name: {"value": value} for name, value in examples.items()}
     return {"required": True, "content": {"application/json": content}}

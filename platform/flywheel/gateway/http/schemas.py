@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 
 from flywheel.gateway.protocol import answers
 from flywheel.gateway.protocol.requests import CHAT, COMPLETION
-from flywheel.gateway.reactions import ConsentSent, FeedbackSent
+from flywheel.gateway.rank_request import RankSent
+from flywheel.gateway.reactions import ConsentSent, FeedbackBatch, FeedbackSent
 
 REF = "#/components/schemas/{model}"
 Mode = Literal["validation", "serialization"]
@@ -17,11 +18,14 @@ ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "ChatBody": CHAT,
     "CompletionBody": COMPLETION,
     "FeedbackSent": TypeAdapter(FeedbackSent),
+    "FeedbackBatch": TypeAdapter(FeedbackBatch),
     "ConsentSent": TypeAdapter(ConsentSent),
+    "RankSent": TypeAdapter(RankSent),
     **{
         name: TypeAdapter(getattr(answers, name))
         for name in (
             "ChatCompletion", "ChatCompletionChunk", "TextCompletion", "ModelList", "FeedbackTaken", "ConsentTaken",
+            "BatchTaken", "Ranking",
             "Alive", "Ready", "ErrorBody",
         )
     },

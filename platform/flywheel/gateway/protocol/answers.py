@@ -201,6 +201,39 @@ class FeedbackTaken(TypedDict):
     feedback_id: Annotated[str, Field(description="the same for a retry of the same event")]
 
 
+class BatchTaken(TypedDict):
+    """What is right of a batch is durable; each item has its result, in order."""
+
+    __pydantic_config__ = ONLY  # type: ignore[misc]
+
+    recorded: int
+    refused: int
+    results: Annotated[list[dict[str, Any]], Field(description="a feedback_id or an error each")]
+
+
+class RankedPlace(TypedDict):
+    """One item of a ranked list."""
+
+    __pydantic_config__ = ONLY  # type: ignore[misc]
+
+    id: str
+    rank: Annotated[int, Field(ge=1, description="1 is the top")]
+    score: float | None
+
+
+class Ranking(TypedDict):
+    """The order in which to show the items; recorded, and to be rated like an answer."""
+
+    __pydantic_config__ = ONLY  # type: ignore[misc]
+
+    object: Literal["ranking"]
+    id: str
+    model: str
+    items: list[RankedPlace]
+    policy: Annotated[dict[str, Any], Field(description="by what rule the order was chosen")]
+    flywheel: Rating
+
+
 class ConsentTaken(TypedDict):
     """The statement is durable."""
 

@@ -20,6 +20,8 @@ def check_together(body: dict[str, Any]) -> None:
         raise _clash("'stream_options' needs 'stream': true", "stream_options")
     if body.get("top_logprobs") and not body.get("logprobs"):
         raise _clash("'top_logprobs' needs 'logprobs': true", "top_logprobs")
+    if (body.get("best_of") or 1) > 1 and body.get("n") not in {None, 1}:
+        raise _clash("'best_of' serves one of several answers: leave 'n' out, or set it to 1", "best_of")
     if body.get("response_format") is not None:
         check_free(body["response_format"], "response_format")
     if body.get("tools") is not None:
