@@ -63,6 +63,12 @@ def decode_rows(table: pa.Table, model: type[R]) -> list[R]:
     return [model.model_validate(decode(row)) for row in table.select(known).to_pylist()]
 
 
+def decode_column(column: pa.ChunkedArray, model: type[BaseModel], field: str) -> list[Any]:
+    """The values of one column as ``model`` takes them for ``field``, not validated; None where there is none."""
+    decode = codecs(model)[field].decode
+    return [value if value is None or decode is None else decode(value) for value in column.to_pylist()]
+
+
 @functools.cache
 def codecs(model: type[BaseModel]) -> dict[str, Codec]:
     """The codec of every field of a row type."""

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flywheel.lake.codec import decode_column
 from flywheel.lake.schemas import partition_date, uuid7_time
 from flywheel.lake.tables import Lake
-from flywheel.records import Message
+from flywheel.records import Inference, Message
 from flywheel.text.overlap import conversation_texts
 
 
@@ -144,7 +145,8 @@ def _asked(lake: Lake, answers: Collection[str]) -> pa.Table:
 
 
 def _texts(rows: pa.Table) -> frozenset[str]:
-    said = [[Message.model_validate(one) for one in messages] for messages in rows["messages"].to_pylist() if messages]
+    stored = decode_column(rows["messages"], Inference, "messages")
+    said = [[Message.model_validate(one) for one in messages] for messages in stored if messages]
     return frozenset(text for messages in said for text in (messages[-1].content, *conversation_texts(messages)))
 
 

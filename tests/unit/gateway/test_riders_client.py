@@ -17,6 +17,9 @@ class Handle:
     def __init__(self, version):
         self.version, self.calls = version, []
 
+    def options(self, **_):
+        return self
+
     def __getattr__(self, method):
         handle = self
 

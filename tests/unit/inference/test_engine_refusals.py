@@ -15,7 +15,7 @@ class Wanted(BaseModel):
 
 class Refusing(EngineServer):
     def __init__(self, error):
-        self.error = error
+        self.error, self._policy, self._stream_interval_s = error, "priority", 0
 
     async def _ask(self, body):
         async def answers():
@@ -33,8 +33,7 @@ def wrong():
 
 @pytest.mark.parametrize("error", [wrong(), ValueError("the prompt is too long"), NotImplementedError("no tools")])
 def test_whole_and_streamed_alike(error):
-    engine = Refusing.__new__(Refusing)
-    engine.error = error
+    engine = Refusing(error)
 
     async def use():
         return await engine.chat({}), [block async for block in engine.stream({})]
@@ -50,7 +49,6 @@ def test_the_place_is_named():
 
 
 def test_a_failure_of_the_engine_is_none():
-    engine = Refusing.__new__(Refusing)
-    engine.error = RuntimeError("the engine died")
+    engine = Refusing(RuntimeError("the engine died"))
     with pytest.raises(RuntimeError):
         asyncio.run(engine.chat({}))
