@@ -1,8 +1,7 @@
 """What does the gateway's own code cost a request? Processor time of its ASGI application, without Serve and sockets.
 
 The application is called in this process over a mock engine, ten requests at a time, all variants in every round:
-capture durable and off, and hot routes answered by FastAPI or directly. What is left to Serve's proxy and handles is
-the difference to ``gateway.py``'s figures.
+capture durable, async and off. What is left to Serve's proxy and handles is the difference to ``gateway.py``'s figures.
 
     python benchmarks/gateway_app.py [--rounds 20] [--requests 200] [--seed 0] [--short]
 
@@ -27,9 +26,9 @@ import gateway_mock
 import gateway_processes as processes
 import results_file
 
-import flywheel.gateway.api as http
-from flywheel.capture.outbox import Outbox, outbox_folder
+from flywheel.capture.recorder import open_recorder
 from flywheel.config import FlywheelConfig, load
+from flywheel.gateway.api import build_app
 from flywheel.gateway.auth import ApiKeys
 from flywheel.gateway.service import Gateway
 from flywheel.rollout import routing
@@ -37,7 +36,7 @@ from flywheel.rollout.routing import Variant
 from flywheel.statistics.bootstrap import mean_interval
 from flywheel.testing import LocalEngines, MemoryStore
 
-VARIANTS = ("durable", "off", "off-fastapi")
+VARIANTS = ("durable", "async", "off")
 AT_ONCE = 10
 TOKENS = 16
 
@@ -48,37 +47,15 @@ class Engine(gateway_mock.MockEngine):
     version = gateway_mock.MODEL
 
 
-class Nothing:
-    """An outbox that keeps nothing."""
-
-    async def append(self, events: Any) -> None:
-        """Forget them."""
-
-    async def open_request(self, inference: Any) -> None:
-        """Forget it."""
-
-    async def complete(self, inference: Any) -> None:
-        """Forget it."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 def build(variant: str, home: Path) -> tuple[Gateway, Any]:
     """A gateway and its application."""
-    config = load(FlywheelConfig, None, {"home": str(home)})
-    store, engines, nothing = MemoryStore(), LocalEngines(), Nothing()
+    config = load(FlywheelConfig, None, {"home": str(home), "capture.mode": variant})
+    store, engines = MemoryStore(), LocalEngines()
     engines.engines = {Engine.version: Engine()}  # type: ignore[dict-item]
     routing.publish(store, routing.bootstrap(config.flow, Variant(version=Engine.version, folder="/x"), actor="bench"))
-    outbox: Any = nothing if variant.startswith("off") else Outbox.open(outbox_folder(config))
+    outbox = open_recorder(config)
     gateway = Gateway(config, store=store, engines=engines, outbox=outbox, feedback_key=b"bench", keys=ApiKeys([]))
-    shorten = http.shorten
-    if variant.endswith("fastapi"):
-        http.shorten = lambda *_: []
-    try:
-        return gateway, http.build_app(gateway)
-    finally:
-        http.shorten = shorten
+    return gateway, build_app(gateway)
 
 
 async def ask(app: Any, body: bytes) -> None:
@@ -140,7 +117,7 @@ def summary(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
             for name in VARIANTS
         }
         how = "stream" if stream else "unary"
-        for ours, theirs, limit in (("durable", "off", 1.25), ("off", "off-fastapi", 1.0)):
+        for ours, theirs, limit in (("durable", "off", 1.25), ("async", "off", 1.25)):
             estimate = mean_interval([a / b for a, b in zip(costs[ours], costs[theirs], strict=True)], seed=seed)
             target: dict[str, Any] = {
                 "name": f"{how}: {ours} / {theirs}, the application's own CPU", "target": limit,

@@ -143,8 +143,8 @@ class EngineServer:
         """The two calls below are the ones that vLLM's own routes make; ray.serve.llm offers the first only."""
         from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
 
-        models = self._server.engine._oai_models
-        said = await models.load_lora_adapter(LoadLoRAAdapterRequest(lora_name=version, lora_path=folder))
+        engine: Any = self._server.engine
+        said = await engine._oai_models.load_lora_adapter(LoadLoRAAdapterRequest(lora_name=version, lora_path=folder))
         if not isinstance(said, str):
             raise ModelError(f"the engine of '{self._version}' did not load {folder}: {said.error.message}")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-import pyarrow.compute as pc
-
 from flywheel.config import FlywheelConfig
 from flywheel.lake.tables import Lake
 from flywheel.records import utcnow
@@ -65,8 +63,8 @@ def _waits(lake: Lake, flow: str, turn_id: str) -> str | None:
 
 def _newest(lake: Lake, flow: str) -> datetime:
     """When a judge was last asked; the beginning of time where none was."""
-    said = pc.max(lake.read("judgements", flow=flow, columns=["ts"])["ts"]).as_py()
-    return said or datetime.min.replace(tzinfo=UTC)
+    said = lake.read("judgements", flow=flow, columns=["ts"])["ts"].to_pylist()
+    return max(said, default=datetime.min.replace(tzinfo=UTC))
 
 
 def _last_turns(newest_first: Sequence[TurnHandle]) -> tuple[datetime | None, datetime | None, int]:
