@@ -178,7 +178,7 @@ def test_a_verdict_always_has_its_reasons(facts, policy, now):
 def test_right_after_a_turn_nothing_is_due(facts, policy, now):
     finished = replace(facts, turn_ended=now, unfinished=None)
     gap = pause(policy, facts.fruitless)
-    for moment in (now, now + gap * 0.99):
+    for moment in (now, now + gap - timedelta(microseconds=1)):
         if gap:
             assert not due(finished, policy, moment).due
 
