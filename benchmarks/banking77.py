@@ -39,7 +39,7 @@ from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Silent
 from flywheel.training.finetune import finetune
 from flywheel.workflow.cluster import connected
-from flywheel.workflow.engines import serving
+from flywheel.workflow.turns.engines import serving
 
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "shared" / "data" / "banking77_train.jsonl.gz"
 ANSWER_TOKENS = 24

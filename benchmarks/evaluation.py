@@ -39,7 +39,7 @@ from flywheel.rollout.routing import Variant
 from flywheel.statistics.bootstrap import mean_interval
 from flywheel.telemetry import Silent
 from flywheel.workflow.cluster import connected
-from flywheel.workflow.engines import serving
+from flywheel.workflow.turns.engines import serving
 
 SUITE = "bench"
 TARGET = 0.9

@@ -40,7 +40,7 @@ from flywheel.review.labels import add_labels, make_label
 from flywheel.rollout.gate import GateInput, Lineage, SuiteEvidence, decide
 from flywheel.rollout.shadow import ShadowSummary
 from flywheel.testing import FakeOpenAI, gullible
-from flywheel.workflow.judges import calibrate, evidence
+from flywheel.workflow.evaluations.judge_runs import calibrate, evidence
 
 SEED = 4
 LIVE = "live"

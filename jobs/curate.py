@@ -6,6 +6,6 @@ ray job submit --working-dir . -- python jobs/curate.py --config configs/local/f
 if __name__ == "__main__":
     import _source  # noqa: F401
 
-    from flywheel.workflow.job import run
+    from flywheel.workflow.turns.job import run
 
     run(__doc__, until="curate")

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
     from flywheel.config import FlywheelConfig, load, parse_overrides
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.export import export
+    from flywheel.workflow.exchange.export import export
 
     config = load(FlywheelConfig, options.config, parse_overrides(options.set))
     how = {"out": options.out, "format_": options.format, "purpose": options.purpose, "force": options.force}

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     import _source  # noqa: F401
 
     from flywheel.config import FlywheelConfig, load, parse_overrides
-    from flywheel.workflow import erase
+    from flywheel.workflow.erasure import erase
 
     config = load(FlywheelConfig, options.config, parse_overrides(options.set))
     act = erase.look if options.dry_run else erase.forget

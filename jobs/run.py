@@ -6,6 +6,6 @@ ray job submit --working-dir . -- python jobs/run.py --config configs/local/flyw
 if __name__ == "__main__":
     import _source  # noqa: F401
 
-    from flywheel.workflow.job import run_if_due
+    from flywheel.workflow.turns.job import run_if_due
 
     run_if_due(__doc__)

@@ -6,6 +6,6 @@ ray job submit --working-dir . -- python jobs/score.py --config configs/local/fl
 if __name__ == "__main__":
     import _source  # noqa: F401
 
-    from flywheel.workflow.job import run
+    from flywheel.workflow.turns.job import run
 
     run(__doc__, until="score")

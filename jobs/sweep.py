@@ -17,7 +17,7 @@ if __name__ == "__main__":
     import _source  # noqa: F401
 
     from flywheel.config import FlywheelConfig, load, parse_overrides
-    from flywheel.workflow.turn import run_sweep
+    from flywheel.workflow.turns.turn import run_sweep
 
     config = load(FlywheelConfig, options.config, parse_overrides(options.set))
     print(json.dumps(run_sweep(config, out=options.out), default=str))

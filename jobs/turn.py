@@ -6,6 +6,6 @@ ray job submit --working-dir . -- python jobs/turn.py --config configs/local/fly
 if __name__ == "__main__":
     import _source  # noqa: F401
 
-    from flywheel.workflow.job import run
+    from flywheel.workflow.turns.job import run
 
     run(__doc__)

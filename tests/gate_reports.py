@@ -6,8 +6,8 @@ from flywheel.config import GatePolicy, GuardPolicy
 from flywheel.records import Reason
 from flywheel.rollout.gate import Change, GateInput, Lineage, SuiteEvidence, decide
 from flywheel.rollout.shadow import ShadowSummary
-from flywheel.workflow.report import words
-from flywheel.workflow.report.model import Ancestor, Changed, GateReport, Overlap, SliceRow, SuiteRow
+from flywheel.workflow.turns.report import words
+from flywheel.workflow.turns.report.model import Ancestor, Changed, GateReport, Overlap, SliceRow, SuiteRow
 
 MAKERS = ("filter", "sweep", "reward", "training")
 NOW = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)

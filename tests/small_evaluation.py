@@ -9,7 +9,7 @@ from flywheel.evaluation.cases import store_cases
 from flywheel.inference.generate import Completion
 from flywheel.lake.tables import open_lake
 from flywheel.records import Check, EvalCase, Message
-from flywheel.workflow.answering import Answering, FirstUse
+from flywheel.workflow.evaluations.answering import Answering, FirstUse
 
 SUITES = ("golden", "random")
 CASES_A_SUITE = 12

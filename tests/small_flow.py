@@ -17,8 +17,8 @@ from flywheel.lake.tables import Lake, open_lake
 from flywheel.review.labels import add_labels, make_label
 from flywheel.rollout import promotion
 from flywheel.telemetry import Silent
-from flywheel.workflow.labelling import queue
-from flywheel.workflow.models import registered
+from flywheel.workflow.exchange.labelling import queue
+from flywheel.workflow.turns.models import registered
 
 ROOT = Path(__file__).parents[1]
 INTERACTIONS = 200

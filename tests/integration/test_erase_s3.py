@@ -16,7 +16,7 @@ from flywheel.config import FlywheelConfig, LakeConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import open_lake
 from flywheel.records import Inference, Message, utcnow
-from flywheel.workflow.erase import forget
+from flywheel.workflow.erasure.erase import forget
 
 from uuid6 import uuid7  # isort: skip
 

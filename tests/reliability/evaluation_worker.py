@@ -10,7 +10,7 @@ from small_evaluation import FakeAnswers
 
 from flywheel.lake import commits
 from flywheel.operate import evaluation_table
-from flywheel.workflow import evaluate
+from flywheel.workflow.evaluations import evaluate
 
 
 def die(*_):

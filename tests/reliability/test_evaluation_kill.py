@@ -18,7 +18,7 @@ from flywheel.lake.manifests import list_manifests
 from flywheel.lake.tables import open_lake
 from flywheel.operate.evaluation_table import write_table
 from flywheel.registry.versions import content_hash
-from flywheel.workflow.evaluate import KIND, evaluate_grid
+from flywheel.workflow.evaluations.evaluate import KIND, evaluate_grid
 
 WORKER = Path(__file__).with_name("evaluation_worker.py")
 POINTS = (

@@ -20,7 +20,7 @@ import json, sys, time
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import LeaseHeldError
 from flywheel.lake.tables import open_lake
-from flywheel.workflow.lease import only_one
+from flywheel.workflow.turns.lease import only_one
 
 config = load(FlywheelConfig, overrides=json.loads(sys.argv[1]))
 store, me, rounds = open_lake(config).store, sys.argv[2], int(sys.argv[3])
@@ -45,7 +45,7 @@ print(json.dumps(worked))
 HOLDER = """
 import json, sys, time
 from flywheel.config import FlywheelConfig, load
-from flywheel.workflow.lease import only_one
+from flywheel.workflow.turns.lease import only_one
 
 with only_one(load(FlywheelConfig, overrides=json.loads(sys.argv[1])), "turn"):
     print("holding", flush=True)

@@ -12,8 +12,8 @@ from small_flow import INTERACTIONS, KEYS, prepare, row_keys, start_turn
 
 from flywheel.lake.manifests import list_manifests
 from flywheel.testing import make_tiny_model
-from flywheel.workflow.steps import TurnHandle
-from flywheel.workflow.turn import STEP_NAMES, step_key
+from flywheel.workflow.turns.steps import TurnHandle
+from flywheel.workflow.turns.turn import STEP_NAMES, step_key
 
 pytestmark = [
     pytest.mark.ray,

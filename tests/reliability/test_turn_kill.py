@@ -16,8 +16,8 @@ import small_flow
 from flywheel.lake.keys import MASTER_ENV
 from flywheel.lake.manifests import list_manifests
 from flywheel.testing import make_tiny_model
-from flywheel.workflow.steps import TurnHandle
-from flywheel.workflow.turn import STEP_NAMES, step_key
+from flywheel.workflow.turns.steps import TurnHandle
+from flywheel.workflow.turns.turn import STEP_NAMES, step_key
 
 pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow]
 

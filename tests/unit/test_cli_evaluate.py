@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from flywheel.cli.main import app
 from flywheel.errors import EngineError, FlywheelError
 from flywheel.operate import evaluation_job
-from flywheel.workflow import evaluate as module
+from flywheel.workflow.evaluations import evaluate as module
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_job_writes_one_object_and_its_errors_are_sentences(run, tmp_path, c
 
 
 def test_drift_is_told_by_its_own_switch(run, monkeypatch):
-    from flywheel.workflow import drift_check
+    from flywheel.workflow.cadence import drift_check
 
     report = drift_check.DriftReport(version="v1", made=[], alarms=[], text="no test yet of v1")
     monkeypatch.setattr(drift_check, "check_drift", lambda config, progress: report)

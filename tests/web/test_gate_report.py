@@ -9,7 +9,7 @@ import gate_reports
 import pytest
 
 from flywheel.text.visible import one_line
-from flywheel.workflow.report.page import render
+from flywheel.workflow.turns.report.page import render
 
 pytestmark = [
     pytest.mark.browser,

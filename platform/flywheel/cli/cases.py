@@ -44,7 +44,7 @@ def mine(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOptio
     from dataclasses import asdict
 
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.casework import mine_cases
+    from flywheel.workflow.evaluations.casework import mine_cases
 
     settings = load_config(config, set_)
     report = mine_cases(open_lake(settings), settings, progress=progress_bar(as_json))
@@ -93,7 +93,7 @@ def show(case: IdArgument, config: ConfigOption = None, set_: SetOption = None, 
     """Show one case: what is asked, the check, its versions, the answer it comes from."""
     from flywheel.cli.case_views import print_case
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.casework import show_case
+    from flywheel.workflow.evaluations.casework import show_case
 
     settings = load_config(config, set_)
     found = show_case(open_lake(settings), settings, case)
@@ -196,7 +196,7 @@ def retire(
     from flywheel.evaluation.cases import stored_cases
     from flywheel.evaluation.lifecycle import Choice, change_cases, choose, retired_by
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.casework import saturated_cases
+    from flywheel.workflow.evaluations.casework import saturated_cases
 
     settings = load_config(config, set_)
     lake = open_lake(settings)
@@ -262,7 +262,7 @@ def add(
 ) -> None:
     """Store a suite that Flywheel makes. Name it in evaluation.guard_suites or report_suites to use it."""
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.casework import add_suite
+    from flywheel.workflow.evaluations.casework import add_suite
 
     settings = load_config(config, set_)
     count = add_suite(open_lake(settings), settings, suite)
@@ -277,7 +277,7 @@ def suites(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOpt
     """List the suites, what they are used for, and their frozen versions."""
     from flywheel.cli.case_views import suites_table
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.casework import list_suites
+    from flywheel.workflow.evaluations.casework import list_suites
 
     settings = load_config(config, set_)
     rows = list_suites(open_lake(settings), settings)
@@ -296,7 +296,7 @@ def freeze(
 ) -> None:
     """Fix a suite as it is now under a name of its own, to compare models over time."""
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.casework import freeze_suite
+    from flywheel.workflow.evaluations.casework import freeze_suite
 
     settings = load_config(config, set_)
     name = freeze_suite(open_lake(settings), settings, suite)

@@ -25,7 +25,7 @@ def contamination(
     as_json: JsonOption = False,
 ) -> None:
     """Rows of datasets that overlap with cases of suites. Exit code 0: none, 3: found."""
-    from flywheel.workflow.contamination import find_contamination
+    from flywheel.workflow.evaluations.contamination import find_contamination
 
     report = find_contamination(
         load_config(config, set_), datasets=dataset or (), suites=suite or (), progress=progress_bar(as_json)

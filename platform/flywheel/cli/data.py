@@ -82,7 +82,7 @@ def export(
 ) -> None:
     """Write a table or dataset to a file, without the rows whose people do not agree to it now."""
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.export import export as write
+    from flywheel.workflow.exchange.export import export as write
 
     settings = load_config(config, set_)
     report = write(
@@ -104,7 +104,7 @@ def forget(
 ) -> None:
     """Remove a person from every store, for good, and mark what learnt from them."""
     from flywheel.operate.render import show_erasure
-    from flywheel.workflow import erase
+    from flywheel.workflow.erasure import erase
 
     settings = load_config(config, set_)
     if not (yes or dry_run or sys.stdin.isatty()):

@@ -41,8 +41,8 @@ def evaluate(
         _drift(settings, as_json)
         return
     from flywheel.operate.evaluation_table import check_out, show, write_table
-    from flywheel.workflow.evaluate import evaluate_grid
-    from flywheel.workflow.grid import grid_of
+    from flywheel.workflow.evaluations.evaluate import evaluate_grid
+    from flywheel.workflow.evaluations.grid import grid_of
 
     if out is not None:
         check_out(out)
@@ -62,7 +62,7 @@ def evaluate(
 
 
 def _drift(settings: Any, as_json: bool) -> None:
-    from flywheel.workflow.drift_check import check_drift
+    from flywheel.workflow.cadence.drift_check import check_drift
 
     found = check_drift(settings, progress=progress_bar(as_json))
     if as_json:

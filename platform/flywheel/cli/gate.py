@@ -24,8 +24,8 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """What a turn's verdict rests on: one page that needs nothing else, or --json."""
-    from flywheel.workflow.report.page import report_path, write_report
-    from flywheel.workflow.reporting import report as make
+    from flywheel.workflow.turns.report.page import report_path, write_report
+    from flywheel.workflow.turns.reporting import report as make
 
     settings = load_config(config, set_)
     made = make(settings, turn)
@@ -45,7 +45,7 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Approve a candidate on the results it was judged by (`rollout.gate.require_approval`), then run `turn` again."""
-    from flywheel.workflow.approve import approve as give
+    from flywheel.workflow.turns.approve import approve as give
 
     row = give(load_config(config, set_), candidate, reason=reason, actor=os.environ.get("USER", "operator"))
     if as_json:

@@ -28,7 +28,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Compare the stored answers of two models; what was judged before is not asked again."""
-    from flywheel.workflow.judges import run as judge_answers
+    from flywheel.workflow.evaluations.judge_runs import run as judge_answers
 
     if shadow == (suite is not None):
         raise UsageError("Say what to judge: either --suite NAME or --shadow.")
@@ -57,7 +57,7 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure the judge's agreement with people (labels of split tune), and attack it."""
-    from flywheel.workflow.judges import calibrate as measure
+    from flywheel.workflow.evaluations.judge_runs import calibrate as measure
 
     if mode not in MODES:
         raise UsageError(f"There is no mode '{mode}'; there are pairwise and pointwise.")
@@ -77,7 +77,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Which judge is configured, and what its word is worth now."""
-    from flywheel.workflow.judges import status as look
+    from flywheel.workflow.evaluations.judge_runs import status as look
 
     result = look(load_config(config, set_))
     if as_json:

@@ -68,7 +68,7 @@ def label(
     from flywheel.lake.tables import open_lake
     from flywheel.review import terminal
     from flywheel.review.guideline import read_guideline
-    from flywheel.workflow.labelling import queue
+    from flywheel.workflow.exchange.labelling import queue
 
     source = _source(starter=curated, informative=informative, second=second, adjudicate=adjudicate)
     settings = load_config(config, set_)
@@ -140,7 +140,7 @@ def export_(
 ) -> None:
     """Write items to be labelled elsewhere, with the answer filled in, and say how to set up that tool."""
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.label_files import export_items
+    from flywheel.workflow.exchange.label_files import export_items
 
     settings = load_config(config, set_)
     source = _source(starter=curated, informative=informative, second=second)
@@ -165,7 +165,7 @@ def import_(
 ) -> None:
     """Bring judgements made elsewhere into the lake as labels; twice changes nothing."""
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.label_files import import_labels
+    from flywheel.workflow.exchange.label_files import import_labels
 
     settings = load_config(config, set_)
     report = import_labels(

@@ -88,7 +88,7 @@ def maintain(
 ) -> None:
     """Merge small files of the lake and delete those nobody needs; `run --every` does it once a day."""
     from flywheel.lake.tables import open_lake
-    from flywheel.workflow.maintain import maintain as look_after
+    from flywheel.workflow.cadence.maintain import maintain as look_after
 
     done = look_after(open_lake(load_config(config, set_)), dry=dry_run, progress=progress_bar(as_json))
     if as_json:

@@ -27,7 +27,7 @@ def turn(
 ) -> None:
     """One turn: score, filter, train, evaluate, shadow, decide. Killed and run again, it goes on where it was."""
     from flywheel.demo.models import starting_model
-    from flywheel.workflow.turn import run_turn
+    from flywheel.workflow.turns.turn import run_turn
 
     settings = load_config(config, set_)
     variant = starting_model(settings, model, progress_bar(as_json))
@@ -44,7 +44,7 @@ def due(config: ConfigOption = None, set_: SetOption = None, as_json: JsonOption
     """Is a turn due, and why? Exit code 0: yes, 3: no; so `flywheel due && flywheel turn` works."""
     from dataclasses import asdict
 
-    from flywheel.workflow.autorun import check
+    from flywheel.workflow.cadence.autorun import check
 
     found = check(load_config(config, set_))
     if as_json:
@@ -77,7 +77,7 @@ def run(
         return
     from dataclasses import asdict
 
-    from flywheel.workflow.autorun import run_if_due
+    from flywheel.workflow.cadence.autorun import run_if_due
 
     outcome = run_if_due(settings, progress=progress_bar(as_json))
     if as_json:
@@ -96,7 +96,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Search the filter thresholds against the `tune` labels; use the winner with quality.filter_file."""
-    from flywheel.workflow.turn import run_sweep
+    from flywheel.workflow.turns.turn import run_sweep
 
     result = run_sweep(load_config(config, set_), out=out, progress=progress_bar(as_json))
     print_json(result) if as_json else print(

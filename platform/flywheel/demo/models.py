@@ -19,7 +19,7 @@ from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress
 from flywheel.training.finetune import finetune
 from flywheel.workflow.cluster import check_disk, connected
-from flywheel.workflow.models import registered
+from flywheel.workflow.turns.models import registered
 
 
 def first_model(config: FlywheelConfig, name: str, progress: Progress) -> Variant:

@@ -31,8 +31,8 @@ from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import connected
-from flywheel.workflow.labelling import queue
-from flywheel.workflow.turn import run_turn
+from flywheel.workflow.exchange.labelling import queue
+from flywheel.workflow.turns.turn import run_turn
 
 INGEST_TIMEOUT_S = 60
 

@@ -9,9 +9,9 @@ from argparse import Namespace
 from flywheel.config import FlywheelConfig, load, parse_overrides
 from flywheel.errors import FlywheelError
 from flywheel.operate.evaluation_table import check_out, write_table
-from flywheel.workflow.drift_check import check_drift
-from flywheel.workflow.evaluate import evaluate_grid
-from flywheel.workflow.grid import grid_of
+from flywheel.workflow.cadence.drift_check import check_drift
+from flywheel.workflow.evaluations.evaluate import evaluate_grid
+from flywheel.workflow.evaluations.grid import grid_of
 
 
 def run(options: Namespace) -> None:

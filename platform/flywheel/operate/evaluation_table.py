@@ -17,7 +17,7 @@ from rich.table import Table
 from flywheel.errors import EnvironmentProblem, UsageError
 from flywheel.evaluation.summary import SliceScore, SuiteScore
 from flywheel.statistics.bootstrap import Estimate
-from flywheel.workflow.grid import Cell, Evaluation
+from flywheel.workflow.evaluations.grid import Cell, Evaluation
 
 SUFFIXES: Final = (".csv", ".json")
 COLUMNS: Final = (

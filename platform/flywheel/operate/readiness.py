@@ -17,8 +17,8 @@ from flywheel.lake.tables import Lake
 from flywheel.records import Consent, utcnow
 from flywheel.review.labels import latest_per_inference, read_labels
 from flywheel.rollout import routing
-from flywheel.workflow.casework import MADE, frozen_count, unmade_guards
-from flywheel.workflow.judged import explicit
+from flywheel.workflow.cadence.reactions import explicit
+from flywheel.workflow.evaluations.casework import MADE, frozen_count, unmade_guards
 
 RATED_GOAL, RATED_IDEAL = 500, 1_000
 """Rated answers that a first turn can learn from, and with which it has a good chance."""

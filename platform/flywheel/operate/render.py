@@ -14,11 +14,11 @@ from rich.text import Text
 
 from flywheel.operate.capture_state import capture_lines
 from flywheel.text.visible import one_line
-from flywheel.workflow.erase import Erasure
-from flywheel.workflow.erase_turns import ENDED
+from flywheel.workflow.erasure.erase import Erasure
+from flywheel.workflow.erasure.erase_turns import ENDED
 
 if TYPE_CHECKING:
-    from flywheel.workflow.cadence import Due
+    from flywheel.workflow.cadence.cadence import Due
 
 VERDICT_STYLE = {"promote": "bold green", "reject": "bold red", "continue": "yellow", "inconclusive": "yellow"}
 

@@ -25,10 +25,10 @@ from flywheel.operate.readiness import readiness
 from flywheel.rollout import history, routing
 from flywheel.rollout.routing import Routing
 from flywheel.rollout.split import check_split
-from flywheel.workflow.drift_check import drift_tests
-from flywheel.workflow.lease import running
-from flywheel.workflow.steps import TurnHandle, turn_ids
-from flywheel.workflow.turn import STEP_NAMES, step_key
+from flywheel.workflow.cadence.drift_check import drift_tests
+from flywheel.workflow.turns.lease import running
+from flywheel.workflow.turns.steps import TurnHandle, turn_ids
+from flywheel.workflow.turns.turn import STEP_NAMES, step_key
 
 EMPTY_FUNNEL: dict[str, Any] = {"captured": 0, "consented": 0, "unique": 0, "kept": 0, "dropped": {}}
 

@@ -12,7 +12,7 @@ import yaml
 from flywheel.config import EvaluationGrid, FlywheelConfig, GatePolicy, load
 from flywheel.demo.run import demo_config
 from flywheel.evaluation.safety import safety_suite
-from flywheel.workflow.grid import samplings
+from flywheel.workflow.evaluations.grid import samplings
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = sorted(ROOT.glob("configs/*/flywheel.yaml"))

@@ -6,8 +6,8 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.lake.tables import open_lake
 from flywheel.operate.status import status
 from flywheel.rollout import routing
-from flywheel.workflow.steps import open_turn
-from flywheel.workflow.turn import step_key
+from flywheel.workflow.turns.steps import open_turn
+from flywheel.workflow.turns.turn import step_key
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.lake.tables import open_lake
 from flywheel.records import Consent, Feedback, Inference, Message
 from flywheel.rollout import routing
-from flywheel.workflow.steps import open_turn
-from flywheel.workflow.turn import step_key
+from flywheel.workflow.turns.steps import open_turn
+from flywheel.workflow.turns.turn import step_key
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

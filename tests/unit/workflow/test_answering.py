@@ -9,8 +9,8 @@ from flywheel.errors import EngineError, UsageError
 from flywheel.inference.batch import BatchEngine
 from flywheel.inference.endpoint import Endpoint
 from flywheel.records import Message
-from flywheel.workflow import answering
-from flywheel.workflow.answering import BLOCKS, Answering, FirstUse, Model, find_model
+from flywheel.workflow.evaluations import answering
+from flywheel.workflow.evaluations.answering import BLOCKS, Answering, FirstUse, Model, find_model
 
 A = Model("a", "v1", "hash-a", "/models/a")
 B = Model("b", "v2", "hash-b", "/models/b")

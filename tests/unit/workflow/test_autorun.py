@@ -9,8 +9,8 @@ import pytest
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.records import utcnow
-from flywheel.workflow import autorun
-from flywheel.workflow.lease import only_one
+from flywheel.workflow.cadence import autorun
+from flywheel.workflow.turns.lease import only_one
 
 
 @pytest.fixture

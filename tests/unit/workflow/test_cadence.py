@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.config import CadenceConfig
-from flywheel.workflow.cadence import RULES, CadenceFacts, Cluster, Rating, compared, due, next_time, pause
+from flywheel.workflow.cadence.cadence import RULES, CadenceFacts, Cluster, Rating, compared, due, next_time, pause
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)  # a Wednesday
 LAST = NOW - timedelta(days=2)

@@ -12,7 +12,7 @@ from flywheel.quality.build import build
 from flywheel.quality.rows import Exclusions
 from flywheel.records import Check, Consent, EvalCase, EvalResult, Message, utcnow
 from flywheel.telemetry import Silent
-from flywheel.workflow.casework import (
+from flywheel.workflow.evaluations.casework import (
     add_suite,
     freeze_suite,
     list_suites,
@@ -20,10 +20,10 @@ from flywheel.workflow.casework import (
     saturated_cases,
     show_case,
 )
-from flywheel.workflow.context import Context
-from flywheel.workflow.prepare import split
-from flywheel.workflow.sides import decided_sides
-from flywheel.workflow.steps import open_turn
+from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.prepare import split
+from flywheel.workflow.turns.sides import decided_sides
+from flywheel.workflow.turns.steps import open_turn
 
 SUBJECTS = ("apple", "river", "copper", "violin", "harbour", "meadow", "lantern", "saddle", "thunder", "pillow")
 

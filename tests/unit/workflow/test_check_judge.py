@@ -14,9 +14,9 @@ from flywheel.judging.judge import Judge
 from flywheel.lake.tables import open_lake
 from flywheel.records import Check
 from flywheel.testing import FakeOpenAI, quoted_answers
-from flywheel.workflow import check_judge
-from flywheel.workflow.evaluate import evaluate_grid
-from flywheel.workflow.judges import opened
+from flywheel.workflow.evaluations import check_judge
+from flywheel.workflow.evaluations.evaluate import evaluate_grid
+from flywheel.workflow.evaluations.judge_runs import opened
 
 CASES = 6
 

@@ -13,8 +13,8 @@ from flywheel.evaluation.cases import store_cases
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import open_lake
 from flywheel.records import Check, EvalCase, EvalResult, Example, Message
-from flywheel.workflow import contamination
-from flywheel.workflow.contamination import contamination_at_gate, find_contamination, refuse_contaminated
+from flywheel.workflow.evaluations import contamination
+from flywheel.workflow.evaluations.contamination import contamination_at_gate, find_contamination, refuse_contaminated
 
 LONG = "my washing machine is leaking water on the kitchen floor since yesterday evening"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel.statistics.proportions import Count
-from flywheel.workflow.drift import Fresh, level, one_each, window_test, windows
+from flywheel.workflow.cadence.drift import Fresh, level, one_each, window_test, windows
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
 

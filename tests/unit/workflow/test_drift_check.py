@@ -13,11 +13,11 @@ from flywheel.operate.render import status_tables
 from flywheel.operate.status import status
 from flywheel.records import EvalCase
 from flywheel.review.labels import add_labels, make_label
-from flywheel.workflow import autorun
-from flywheel.workflow.answering import Answering
-from flywheel.workflow.cadence import due
-from flywheel.workflow.drift_check import check_drift
-from flywheel.workflow.facts import gather
+from flywheel.workflow.cadence import autorun
+from flywheel.workflow.cadence.cadence import due
+from flywheel.workflow.cadence.drift_check import check_drift
+from flywheel.workflow.cadence.facts import gather
+from flywheel.workflow.evaluations.answering import Answering
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

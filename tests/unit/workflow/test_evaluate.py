@@ -18,9 +18,9 @@ from flywheel.lake.manifests import list_manifests
 from flywheel.lake.tables import open_lake
 from flywheel.operate import evaluation_table
 from flywheel.records import Consent, EvalResult, Inference, Message, utcnow
-from flywheel.workflow.evaluate import KIND, evaluate_grid
-from flywheel.workflow.grid import grid_of
-from flywheel.workflow.lease import EVALUATING, only_one
+from flywheel.workflow.evaluations.evaluate import KIND, evaluate_grid
+from flywheel.workflow.evaluations.grid import grid_of
+from flywheel.workflow.turns.lease import EVALUATING, only_one
 
 
 class Sweep:

@@ -3,9 +3,9 @@
 import pytest
 
 from flywheel.errors import LeaseHeldError
-from flywheel.workflow.casework import mine_cases
-from flywheel.workflow.judges import calibrate, run
-from flywheel.workflow.lease import EVALUATING, only_one
+from flywheel.workflow.evaluations.casework import mine_cases
+from flywheel.workflow.evaluations.judge_runs import calibrate, run
+from flywheel.workflow.turns.lease import EVALUATING, only_one
 
 READERS = {
     "mine": lambda flow: mine_cases(flow.lake, flow.config),

@@ -30,8 +30,8 @@ from flywheel.records import (
     feedback_id,
     utcnow,
 )
-from flywheel.workflow import export_file
-from flywheel.workflow.export import export
+from flywheel.workflow.exchange import export_file
+from flywheel.workflow.exchange.export import export
 
 PROMPT = [Message(role="user", content="where is my parcel, grüße?")]
 

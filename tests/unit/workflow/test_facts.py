@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from flywheel.workflow.facts import gather
-from flywheel.workflow.judged import read_judged
-from flywheel.workflow.steps import open_turn
+from flywheel.workflow.cadence.facts import gather
+from flywheel.workflow.cadence.reactions import read_judged
+from flywheel.workflow.turns.steps import open_turn
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -100,7 +100,7 @@ def test_failures_about_something_new_are_a_cluster_once_a_turn_has_seen_others(
 
 def test_the_question_is_what_the_user_said_last(flow):
     from flywheel.records import Message
-    from flywheel.workflow.judged import read_questions
+    from flywheel.workflow.cadence.reactions import read_questions
 
     flow = flow()
     talk = [

@@ -26,16 +26,17 @@ from flywheel.review.splits import label_split
 from flywheel.rollout.gate import Agreement
 from flywheel.statistics.bootstrap import Estimate
 from flywheel.telemetry import Silent
-from flywheel.workflow import judge, learn, prepare
-from flywheel.workflow import sweep as sweeping
-from flywheel.workflow.approve import approve
-from flywheel.workflow.context import Context
-from flywheel.workflow.looks import looks
-from flywheel.workflow.report.model import GateReport
-from flywheel.workflow.report.page import render
-from flywheel.workflow.reporting import report
-from flywheel.workflow.steps import open_turn
-from flywheel.workflow.turn import step_key, work_folder
+from flywheel.workflow.turns import learn, prepare
+from flywheel.workflow.turns import sweep as sweeping
+from flywheel.workflow.turns import verdict as last_steps
+from flywheel.workflow.turns.approve import approve
+from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.looks import looks
+from flywheel.workflow.turns.report.model import GateReport
+from flywheel.workflow.turns.report.page import render
+from flywheel.workflow.turns.reporting import report
+from flywheel.workflow.turns.steps import open_turn
+from flywheel.workflow.turns.turn import step_key, work_folder
 
 RIGHT, WRONG = '{"intent": "delivery"}', '{"intent": "<script>alert(1)</script>"}'
 SETTINGS = {
@@ -89,9 +90,9 @@ class Turn:
         )
         self.done = {}
         monkeypatch.setattr(sweeping, "search", self._search)
-        monkeypatch.setattr(judge, "serving", lambda *args, **kwargs: nullcontext())
-        monkeypatch.setattr(judge.engines, "wait_ready", lambda *args: None)
-        monkeypatch.setattr(judge, "evaluate_version", partial(evaluate, generate=self._generate))
+        monkeypatch.setattr(last_steps, "serving", lambda *args, **kwargs: nullcontext())
+        monkeypatch.setattr(last_steps.engines, "wait_ready", lambda *args: None)
+        monkeypatch.setattr(last_steps, "evaluate_version", partial(evaluate, generate=self._generate))
 
     def step(self, name, artifact):
         self.done[name] = self.turn.write(step_key(name), artifact)
@@ -122,12 +123,12 @@ class Turn:
         manifest(self.flow, "model", "v1")
         manifest(self.flow, "model", "v2", [f"dataset/{self.done['curate']['id']}", "model/v1"])
         self.step("register", {"version": "v2", "folder": "/m/v2", "run_id": None})
-        self.step("evaluate", judge.evaluate(self.context, self.done, Silent()))
-        self.step("shadow", judge.shadow(self.context, self.done, Silent()))
+        self.step("evaluate", last_steps.evaluate(self.context, self.done, Silent()))
+        self.step("shadow", last_steps.shadow(self.context, self.done, Silent()))
         return self
 
     def gate(self):
-        return judge.gate(self.context, self.done, Silent())
+        return last_steps.gate(self.context, self.done, Silent())
 
     def decisions(self, action):
         return [row for row in self.lake.records("decisions", Decision) if row.action == action]
@@ -285,7 +286,7 @@ def test_a_turn_waits_for_a_person_and_the_approval_counts_for_this_evidence_onl
     with pytest.raises(UsageError, match="Say why"):
         approve(made.config, "v2", reason=" ", actor="ada")
     row = approve(made.config, "v2", reason="looked at the report", actor="ada")
-    assert row.evidence == judge.evidence(made.done)
+    assert row.evidence == last_steps.evidence(made.done)
     approve(made.config, "v2", reason="looked at the report", actor="ada")
     assert len(made.decisions("approve")) == 1
     verdict = made.gate()
@@ -293,7 +294,7 @@ def test_a_turn_waits_for_a_person_and_the_approval_counts_for_this_evidence_onl
     assert "ada approved" in reason(verdict, "approval")["text"]
     assert report(made.config).approved_by == "ada"
     other = {**made.done, "evaluate": {**made.done["evaluate"], "run_ids": ["eval-1", "eval-2"]}}
-    assert judge.gate(made.context, other, Silent())["verdict"] != "promote"
+    assert last_steps.gate(made.context, other, Silent())["verdict"] != "promote"
     made.turn.write("finished", {"decision": "promote", "reasons": []})
     with pytest.raises(UsageError, match="not a way around the gate"):
         approve(made.config, "v2", reason="again", actor="ada")
@@ -368,7 +369,7 @@ def test_audit_labels_say_whether_the_filter_still_measures(turn):
     verdict = made.until_evaluated().gate()
     found = reason(verdict, "audit_agreement")
     assert found["measured"] is not None
-    assert isinstance(judge._audit(made.context, made.done), Agreement)
+    assert isinstance(last_steps._audit(made.context, made.done), Agreement)
     assert reason(verdict, "audit_labels")["passed"]
 
 

@@ -12,8 +12,15 @@ from flywheel.records import Check, EvalCase, EvalResult, Inference, Message, Sh
 from flywheel.review.labels import add_labels, make_label
 from flywheel.rollout import routing
 from flywheel.testing import FakeOpenAI, quoted_answers
-from flywheel.workflow.casework import freeze_suite
-from flywheel.workflow.judges import calibrate, calibration_labels, configured_version, evidence, run, status
+from flywheel.workflow.evaluations.casework import freeze_suite
+from flywheel.workflow.evaluations.judge_runs import (
+    calibrate,
+    calibration_labels,
+    configured_version,
+    evidence,
+    run,
+    status,
+)
 
 GRANTS = {"ann": ["evaluation"], "ben": ["evaluation", "third_party"], "cid": []}
 
@@ -127,7 +134,7 @@ def test_a_suite_that_was_selected_is_judged_for_people_and_not_for_the_gate(flo
 
 def test_a_judge_outside_sees_only_what_people_give_to_third_parties(tmp_path, server, monkeypatch):
     """The address is the fake's; only what counts as inside is changed."""
-    monkeypatch.setattr("flywheel.workflow.judges.is_inside", lambda *_: False)
+    monkeypatch.setattr("flywheel.workflow.evaluations.judge_runs.is_inside", lambda *_: False)
     flow = Flow(tmp_path / "home", server.url)
     result = run(flow.config, candidate="v2", suite="random")
     assert result["dropped"] == {"no_consent:third_party": 1, "no_consent:evaluation": 1}

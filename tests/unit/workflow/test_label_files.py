@@ -11,8 +11,8 @@ from flywheel.lake.tables import Lake, open_lake
 from flywheel.records import Consent, Inference, Message, ShadowPair
 from flywheel.review.labels import add_labels, make_label, read_labels, read_splits
 from flywheel.review.splits import label_split
-from flywheel.workflow.label_files import export_items, import_labels
-from flywheel.workflow.labelling import queue
+from flywheel.workflow.exchange.label_files import export_items, import_labels
+from flywheel.workflow.exchange.labelling import queue
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 ALL = {"labels.tune_share": 0.3, "labels.audit_share": 0.3, "labels.gate_share": 0.4}

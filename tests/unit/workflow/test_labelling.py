@@ -12,10 +12,10 @@ from flywheel.quality.rows import TUNE
 from flywheel.records import Feedback, Inference, Message, Signal
 from flywheel.review.labels import add_labels, make_label
 from flywheel.review.splits import label_split
-from flywheel.workflow.context import Context
-from flywheel.workflow.labelling import queue
-from flywheel.workflow.prepare import exclusions
-from flywheel.workflow.steps import TurnHandle
+from flywheel.workflow.exchange.labelling import queue
+from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.prepare import exclusions
+from flywheel.workflow.turns.steps import TurnHandle
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SHARES = {"labels.tune_share": 0.3, "labels.audit_share": 0.3, "labels.gate_share": 0.4}

@@ -6,7 +6,7 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import BusyError, LeaseHeldError
 from flywheel.lake.lease import Lease
 from flywheel.lake.tables import open_lake
-from flywheel.workflow.lease import only_one, running
+from flywheel.workflow.turns.lease import only_one, running
 
 
 def config(tmp_path, home="home"):

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from flywheel.records import Inference, utcnow
-from flywheel.workflow import maintain as upkeep
-from flywheel.workflow.maintain import KEEP, maintain, maintain_daily, retention
-from flywheel.workflow.steps import open_turn
-from flywheel.workflow.turn import step_key
+from flywheel.workflow.cadence import maintain as upkeep
+from flywheel.workflow.cadence.maintain import KEEP, maintain, maintain_daily, retention
+from flywheel.workflow.turns.steps import open_turn
+from flywheel.workflow.turns.turn import step_key
 
 
 @pytest.fixture

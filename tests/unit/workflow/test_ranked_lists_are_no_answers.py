@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from flywheel.records import Choosing, RankedCandidate
 from flywheel.review.queue import random_queue
-from flywheel.workflow.casework import mine_cases
-from flywheel.workflow.facts import gather
-from flywheel.workflow.judged import read_judged
+from flywheel.workflow.cadence.facts import gather
+from flywheel.workflow.cadence.reactions import read_judged
+from flywheel.workflow.evaluations.casework import mine_cases
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
 LIST = {

@@ -8,10 +8,10 @@ import gate_reports
 import pytest
 from browser import Seen
 
-from flywheel.workflow.report import words
-from flywheel.workflow.report.forest import ROW, forest
-from flywheel.workflow.report.model import SuiteRow
-from flywheel.workflow.report.page import render, write_report
+from flywheel.workflow.turns.report import words
+from flywheel.workflow.turns.report.forest import ROW, forest
+from flywheel.workflow.turns.report.model import SuiteRow
+from flywheel.workflow.turns.report.page import render, write_report
 
 
 def row(difference=0.1, interval=(0.05, 0.15), threshold=0.0, **more):

@@ -12,8 +12,8 @@ from flywheel.inference.encoder import check_encoder, load_encoder
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import open_lake
 from flywheel.records import Check, Message
-from flywheel.workflow import scorers as made
-from flywheel.workflow.scorers import make_scorers
+from flywheel.workflow.evaluations import scorers as made
+from flywheel.workflow.evaluations.scorers import make_scorers
 
 ASKED = [Message(role="user", content="Where is my parcel?")]
 

@@ -4,8 +4,8 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import UsageError
 from flywheel.lake.store import ObjectStore
 from flywheel.telemetry import Silent
-from flywheel.workflow.steps import Step, TurnHandle, open_turn, run_steps, turn_ids
-from flywheel.workflow.turn import step_key, work_folder
+from flywheel.workflow.turns.steps import Step, TurnHandle, open_turn, run_steps, turn_ids
+from flywheel.workflow.turns.turn import step_key, work_folder
 
 
 @pytest.fixture

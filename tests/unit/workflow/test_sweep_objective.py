@@ -10,7 +10,7 @@ from flywheel.errors import UsageError
 from flywheel.quality.filters import Columns, passing
 from flywheel.quality.rows import Candidate
 from flywheel.records import Label, Message
-from flywheel.workflow.sweep import TuneRows, check, name, objective, study, tune_rows
+from flywheel.workflow.turns.sweep import TuneRows, check, name, objective, study, tune_rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,11 +8,11 @@ from flywheel.config import FlywheelConfig
 from flywheel.records import Reason, utcnow
 from flywheel.rollout import history, promotion, routing
 from flywheel.rollout.routing import Variant
-from flywheel.workflow import turn as turns
-from flywheel.workflow.cadence import due
-from flywheel.workflow.facts import gather
-from flywheel.workflow.steps import open_turn
-from flywheel.workflow.turn import step_key
+from flywheel.workflow.cadence.cadence import due
+from flywheel.workflow.cadence.facts import gather
+from flywheel.workflow.turns import turn as turns
+from flywheel.workflow.turns.steps import open_turn
+from flywheel.workflow.turns.turn import step_key
 
 EVIDENCE = ["eval-1", "eval-2", "cases-1"]
 

@@ -27,10 +27,10 @@ from flywheel.records import Consent, EvalCase, Feedback, Inference, Message, Sh
 from flywheel.review import labels as review
 from flywheel.rollout import routing
 from flywheel.telemetry import Silent
-from flywheel.workflow import learn, prepare
-from flywheel.workflow.context import Context
-from flywheel.workflow.steps import TurnHandle, open_turn
-from flywheel.workflow.turn import step_key
+from flywheel.workflow.turns import learn, prepare
+from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.steps import TurnHandle, open_turn
+from flywheel.workflow.turns.turn import step_key
 
 MASTER_KEY = "00" * 31 + "07"
 """Fixed, because label splits hash the pseudonyms: nobody is held out with this one."""

@@ -24,13 +24,15 @@ from flywheel.registry.versions import ModelVersion, untainted
 from flywheel.review.labels import add_labels, make_label
 from flywheel.rollout import routing
 from flywheel.telemetry import Silent
-from flywheel.workflow import erase, judge, learn, prepare
-from flywheel.workflow.erase import forget, look
-from flywheel.workflow.erase_turns import erase_work
-from flywheel.workflow.lease import only_one
-from flywheel.workflow.steps import open_turn
-from flywheel.workflow.trace import Trace
-from flywheel.workflow.turn import step_key
+from flywheel.workflow.erasure import erase
+from flywheel.workflow.erasure.erase import forget, look
+from flywheel.workflow.erasure.erase_turns import erase_work
+from flywheel.workflow.erasure.trace import Trace
+from flywheel.workflow.turns import learn, prepare
+from flywheel.workflow.turns import verdict as last_steps
+from flywheel.workflow.turns.lease import only_one
+from flywheel.workflow.turns.steps import open_turn
+from flywheel.workflow.turns.turn import step_key
 
 TABLES = ("inferences", "feedback", "consents", "labels", "signals", "shadow_pairs", "examples", "eval_cases",
           "eval_results", "judgements")  # fmt: skip
@@ -372,7 +374,7 @@ def test_datasets_and_models_are_marked_and_the_gate_refuses_them(world):
     done = forget(world.config, world.ann)
     assert done.marked == [f"dataset/{dataset}", "model/triage-v0002"]
     artifacts = {**world.done(), "shadow": {"summary": None}}
-    verdict = judge.gate(world.context(), artifacts, Silent())
+    verdict = last_steps.gate(world.context(), artifacts, Silent())
     (reason,) = [reason for reason in verdict["reasons"] if reason["name"] == "no_erased_data"]
     assert (verdict["verdict"], reason["passed"]) == ("reject", False)
     assert f"dataset/{dataset}" in reason["text"]
@@ -380,7 +382,7 @@ def test_datasets_and_models_are_marked_and_the_gate_refuses_them(world):
 
 
 def test_without_an_erasure_the_gate_has_nothing_against_it(world):
-    verdict = judge.gate(world.context(), {**world.done(), "shadow": {"summary": None}}, Silent())
+    verdict = last_steps.gate(world.context(), {**world.done(), "shadow": {"summary": None}}, Silent())
     (reason,) = [reason for reason in verdict["reasons"] if reason["name"] == "no_erased_data"]
     assert reason["passed"] is True
 

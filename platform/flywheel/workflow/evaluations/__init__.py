@@ -1,0 +1,1 @@
+"""Evaluation sweeps, cases, judges and contamination, on the lake and its engines."""

@@ -1,0 +1,1 @@
+"""What leaves for other tools and comes back: exports, labels."""

@@ -1,0 +1,212 @@
+"""The middle steps of a turn: score, search the filter, curate, scan, train, register."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flywheel.capture.leaks import scan as scan_texts
+from flywheel.config import FilterConfig, load
+from flywheel.errors import LeakError, UsageError
+from flywheel.lake.manifests import read_manifest
+from flywheel.quality.build import BuildResult, build
+from flywheel.quality.curate import Dataset, curate_rows, read_examples
+from flywheel.quality.reward import RewardModels, train_reward
+from flywheel.quality.rows import Exclusions
+from flywheel.quality.score import ScoreResult
+from flywheel.quality.score import score as score_rows
+from flywheel.records import Consent, Example, Inference, utcnow
+from flywheel.registry.versions import register as register_model
+from flywheel.registry.versions import resolve
+from flywheel.review.labels import read_labels
+from flywheel.telemetry import Progress
+from flywheel.training.finetune import finetune
+from flywheel.workflow.evaluations.contamination import refuse_contaminated
+from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.steps import Artifact
+from flywheel.workflow.turns.sweep import sweep as sweep_filter
+
+
+def candidates(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """Consented feedback joined to its inferences: what could be learnt from."""
+    from flywheel.capture.consent import consented_ids
+
+    def allowed(inferences: Any, consents: Any) -> set[str]:
+        rows: list[Inference] = list(inferences)
+        statements: list[Consent] = list(consents)
+        return consented_ids(rows, statements, "training", utcnow())
+
+    found = build(
+        context.lake,
+        context.config,
+        snapshot={**done["snapshot"]["tables"], "consents": context.lake.version("consents")},
+        consented=allowed,
+        excluded=Exclusions.model_validate(done["split"]["excluded"]),
+        work=context.work / "candidates",
+        progress=progress,
+    )
+    return found.model_dump(mode="json")
+
+
+def reward(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """Reward models, cross-fitted, from the weights that training starts from."""
+    base = context.config.quality.reward.base
+    folder = resolve(context.lake, context.config, base or _base(done)).folder
+    models = train_reward(
+        context.lake,
+        context.config,
+        built(done),
+        base=folder,
+        code_version=context.code_version,
+        progress=progress,
+    )
+    return models.model_dump(mode="json")
+
+
+def score(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """Every signal of every candidate, by Ray Data."""
+    found = score_rows(context.lake, context.config, built(done), _models(done), progress=progress)
+    return found.model_dump(mode="json")
+
+
+def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """Search the filter's thresholds on the `tune` labels; with too few of them the configured filter stays."""
+    configured = context.config.quality.filter
+    if not context.config.sweep.in_turn or not configured.enabled:
+        return {"used": False, "why": "switched off in the configuration", "filter": configured.model_dump(mode="json")}
+    out = context.work / "filter.yaml"
+    try:
+        result = sweep_filter(
+            context.lake,
+            context.config,
+            built(done),
+            scored(done),
+            read_labels(context.lake, context.config.flow, split="tune"),
+            out=out,
+            code_version=context.code_version,
+            progress=progress,
+        )
+    except UsageError as error:
+        return {"used": False, "why": str(error), "filter": configured.model_dump(mode="json")}
+    return {
+        "used": True,
+        "filter": load(FilterConfig, out).model_dump(mode="json"),
+        **result.model_dump(mode="json", exclude={"best"}),
+    }
+
+
+def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """Apply the filter: examples, drops with reasons, the dataset's manifest and the funnel."""
+    manifest = done["sweep"].get("manifest")
+    dataset = curate_rows(
+        context.lake,
+        context.config,
+        context.keyring,
+        built(done),
+        models=_models(done),
+        scored=scored(done),
+        filter_config=FilterConfig.model_validate(done["sweep"]["filter"]),
+        snapshot=done["snapshot"]["tables"],
+        turn_id=context.turn.turn_id,
+        code_version=context.code_version,
+        parents=[manifest] if manifest else [],
+        progress=progress,
+    )
+    artifact: Artifact = dataset.model_dump(mode="json")
+    wanted = context.config.quality.min_examples
+    if dataset.examples < wanted:
+        artifact["stop"] = (
+            f"{dataset.examples} examples passed the filter and at least {wanted} are wanted (quality.min_examples); "
+            "collect more feedback or loosen the filter"
+        )
+    return artifact
+
+
+def scan(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
+    """Look for personal data that is not a surrogate, and for what judges. A find stops the turn before training.
+
+    Raises:
+        LeakError, ContaminationError: names the examples, never the text.
+    """
+    examples = _examples(context, done)
+    refuse_contaminated(context.lake, context.config, done["curate"]["id"], examples)
+    texts = [
+        (example.example_id, text)
+        for example in examples
+        for text in [*(message.content for message in example.messages), example.target]
+    ]
+    leaks = scan_texts(texts, context.config.privacy)
+    if len(leaks) > context.config.rollout.gate.max_leaks:
+        named = ", ".join(sorted({leak.id for leak in leaks})[:5])
+        raise LeakError(
+            f"{len(leaks)} pieces of personal data are in the dataset {done['curate']['id']} (examples {named}). "
+            "Extend privacy.detectors or privacy.names_file, ingest again, and start a new turn with --new."
+        )
+    return {"scanned": len(texts), "leaks": len(leaks)}
+
+
+def train(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
+    """Fine-tune the live model, or its newest ancestor without erased data, on the dataset with DeepSpeed."""
+    base = resolve(context.lake, context.config, _base(done))
+    result = finetune(
+        context.config.training,
+        base=base.folder,
+        examples=_examples(context, done),
+        out=context.work / "model",
+        storage=context.work / "train",
+        run_name=f"{context.config.flow}-{context.turn.turn_id}",
+        seed=context.config.seed,
+        on_progress=partial(_show_training, progress),
+    )
+    return result.model_dump(mode="json")
+
+
+def register(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
+    """Give the new model a version, with its parents, in the lake and in MLflow."""
+    trained = done["train"]
+    parents = [f"dataset/{done['curate']['id']}", f"model/{_base(done)}"]
+    version = register_model(
+        context.lake,
+        context.config,
+        folder=Path(trained["out"]),
+        parents=parents,
+        params=context.config.training.model_dump(mode="json"),
+        metrics={"first_loss": trained["first_loss"], "last_loss": trained["last_loss"]},
+        data={"turn": context.turn.turn_id},
+        code_version=context.code_version,
+    )
+    return {"version": version.version, "folder": str(version.folder), "run_id": version.run_id}
+
+
+def _show_training(progress: Progress, state: dict[str, Any]) -> None:
+    text = f"loss {state['loss']:.3f}  {state['tokens_per_s']:,.0f} tokens/s" if state.get("loss") is not None else ""
+    progress.update(state["step"], state["steps"], text)
+
+
+def _base(done: dict[str, Artifact]) -> str:
+    """The version that this turn learns from."""
+    return done["snapshot"]["base"]
+
+
+def built(done: dict[str, Artifact]) -> BuildResult:
+    """The candidates of this turn."""
+    return BuildResult.model_validate(_plain(done["candidates"]))
+
+
+def _models(done: dict[str, Artifact]) -> RewardModels:
+    return RewardModels.model_validate(_plain(done["reward"]))
+
+
+def scored(done: dict[str, Artifact]) -> ScoreResult:
+    """Where their signals lie."""
+    return ScoreResult.model_validate(_plain(done["score"]))
+
+
+def _plain(artifact: Artifact) -> Artifact:
+    return {key: value for key, value in artifact.items() if key != "seconds"}
+
+
+def _examples(context: Context, done: dict[str, Artifact]) -> list[Example]:
+    dataset = Dataset.model_validate({k: v for k, v in done["curate"].items() if k not in {"seconds", "stop"}})
+    return read_examples(context.lake, read_manifest(context.lake, "dataset", dataset.id, flow=dataset.flow))
