@@ -23,13 +23,14 @@ class FeedbackTokens:
 
     def __init__(self, key: bytes, *, flow: str, days: int) -> None:
         self._serializer = URLSafeTimedSerializer(key, salt=SALT)
+        self._signer = self._serializer.make_signer()  # ``dumps`` would make one each time, a fifth of its cost
         self._key, self._flow, self._seconds = key, flow, days * DAY_S
 
     def issue(self, tenant: str, inference_id: str, session: str | None = None) -> str:
         """A token for an answer given to ``tenant`` now, in ``session``."""
         signed = [inference_id, self._flow, tenant]
-        token = self._serializer.dumps([*signed, self.session_mark(tenant, session)] if session else signed)
-        return token if isinstance(token, str) else token.decode()
+        content = [*signed, self.session_mark(tenant, session)] if session else signed
+        return self._signer.sign(self._serializer.dump_payload(content)).decode()
 
     def check(self, token: str | None, tenant: str, inference_id: str) -> None:
         """Return when ``token`` was issued to ``tenant`` for this inference of this flow.
