@@ -23,9 +23,10 @@ import gateway_mock
 import gateway_processes as processes
 import httpx
 
-from flywheel.config import CaptureConfig, FlywheelConfig, dump, load
+from flywheel.config import FlywheelConfig, dump, load
 from flywheel.gateway import apps
-from flywheel.inference import engines
+from flywheel.inference import engines, hints
+from flywheel.inference.coalesce import coalesced
 from flywheel.inference.ingress import serve_environment
 from flywheel.inference.server import EngineServer, llm_config
 from flywheel.inference.streaming import batches
@@ -39,32 +40,6 @@ CPUS = {"num_cpus": 0.1}
 READY_S = 600.0
 
 
-class NoOutbox:
-    """What ``capture.mode: off`` amounts to, where this checkout has no such option."""
-
-    async def append(self, events: Any) -> None:
-        """Forget them."""
-
-    async def open_request(self, inference: Any) -> None:
-        """Forget it."""
-
-    async def complete(self, inference: Any) -> None:
-        """Forget it."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class WithoutCapture(apps.GatewayReplica):
-    """A gateway replica whose outbox forgets."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._gateway.outbox.close()
-        nothing: Any = NoOutbox()
-        self._gateway.outbox = self._gateway._answering.outbox = self._gateway.mirror._outbox = nothing
-
-
 class MockEngineServer(gateway_mock.MockEngine):
     """The mock as our engines send a stream."""
 
@@ -76,8 +51,11 @@ class MockEngineServer(gateway_mock.MockEngine):
         return self._version
 
     async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        """Events, those that follow closely in one piece."""
-        async for piece in batches(super().stream(body), self._interval_s):
+        """Events, those that follow closely in one piece; of a mirrored answer all behind the first."""
+        request, wanted = hints.take(body)
+        events = super().stream(request)
+        pieces = coalesced(events, wanted.max_bytes) if wanted.coalesce else batches(events, self._interval_s)
+        async for piece in pieces:
             yield piece
 
 
@@ -91,7 +69,7 @@ class MockLLMEngineServer(EngineServer):
 
         self._version = version
         engine = EngineConfig.model_validate(config)
-        self._stream_interval_s = engine.stream_interval_ms / 1e3
+        self._stream_interval_s, self._policy = engine.stream_interval_ms / 1e3, engine.scheduling_policy
         settings = llm_config(version, folder, engine)
         self._server = LLMServer.sync_init(settings, engine_cls=gateway_mock.llm_engine())
         await self._server.start()
@@ -153,18 +131,14 @@ class Session:
         state = routing.bootstrap(config.flow, Variant(version=version, folder=folder), actor="benchmark")
         routing.publish(store, state.model_copy(update={"shadows": shadows}))
         app = apps.gateway({"config": str(path)})
-        if case == "gateway-off" and "mode" not in CaptureConfig.model_fields:
-            target: Any = app._bound_deployment
-            app = target.options(func_or_class=serve.ingress()(WithoutCapture)).bind(str(path))
         serve.run(app, name=case, route_prefix=f"/{case}", logging_config=LOGGING)
         return self._case(case, "/v1/chat/completions", version, [case], [engines.app_name(version)])
 
     def _config(self, case: str) -> tuple[Path, FlywheelConfig]:
         home = self.folder / case
         values: dict[str, Any] = {"home": str(home), "gateway.port": self.port}
-        if "mode" in CaptureConfig.model_fields:
-            mode = case.removeprefix("gateway-")
-            values["capture.mode"] = mode if mode in {"async", "off"} else "durable"
+        mode = case.removeprefix("gateway-")
+        values["capture.mode"] = mode if mode in {"async", "off"} else "durable"
         config = load(FlywheelConfig, None, values)
         home.mkdir(parents=True, exist_ok=True)
         path = home / "flywheel.yaml"
