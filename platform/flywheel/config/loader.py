@@ -35,7 +35,9 @@ def load(model: type[T], path: Path | None = None, overrides: dict[str, Any] | N
     except ValidationError as error:
         raise ConfigError(f"{source}: {_explain(model, error)}") from error
     if isinstance(loaded, FlywheelConfig):
-        return typing.cast("T", _with_files(loaded))
+        whole = _with_files(loaded)
+        _check_reachable(whole, source)
+        return typing.cast("T", whole)
     return loaded
 
 
@@ -70,6 +72,18 @@ def _with_files(config: FlywheelConfig) -> FlywheelConfig:
     if rollout.gate_file is not None:
         rollout = rollout.model_copy(update={"gate": load(GatePolicy, rollout.gate_file)})
     return config.model_copy(update={"quality": quality, "rollout": rollout})
+
+
+def _check_reachable(config: FlywheelConfig, source: str) -> None:
+    """A gate that asks for more cases than its suite may ever hold would promote nothing, for ever."""
+    if "regression" not in config.guard_suites():
+        return
+    most, least = config.evaluation.regression.max_cases, config.rollout.gate.guard("regression").min_cases
+    if most < least:
+        raise ConfigError(
+            f"{source}: evaluation.regression.max_cases is {most}, but the gate asks for {least} cases of that suite, "
+            "so nothing could ever be promoted; raise the one, or set rollout.gate.guards.regression.min_cases lower"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:
