@@ -71,7 +71,7 @@ def test_a_filter_file_replaces_the_filter(tmp_path):
 
 def test_a_guard_that_asks_for_more_cases_than_its_suite_may_hold_is_an_error():
     named = {"evaluation.guard_suites": ["regression"], "evaluation.regression.max_cases": 100}
-    with pytest.raises(ConfigError, match=r"max_cases is 100, but the gate asks for 200 .* min_cases lower"):
+    with pytest.raises(ConfigError, match=r"max_cases is 100, but the gate asks for 200 .*min_cases lower"):
         load(FlywheelConfig, overrides=named)
     lower = {**named, "rollout.gate.guards": {"regression": {"min_cases": 100}}}
     assert load(FlywheelConfig, overrides=lower).rollout.gate.guard("regression").min_cases == 100
