@@ -25,7 +25,7 @@ from results_file import ROOT, write
 from scipy import stats
 
 from flywheel.capture.anonymise import Anonymiser
-from flywheel.config.models import PrivacyConfig
+from flywheel.config import PrivacyConfig
 from flywheel.text.names import WORD, fold
 from flywheel.text.personal_data import Span, detect
 

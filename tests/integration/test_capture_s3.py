@@ -9,8 +9,7 @@ from flywheel.capture.events import to_event
 from flywheel.capture.ingest import Ingester, ingest_all
 from flywheel.capture.outbox import Outbox, outbox_folder
 from flywheel.capture.ship import ship_once
-from flywheel.config import FlywheelConfig
-from flywheel.config.models import CaptureConfig, LakeConfig
+from flywheel.config import CaptureConfig, FlywheelConfig, LakeConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import open_lake
 from flywheel.records import Inference, Message, utcnow

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from flywheel.config.models import LoraConfig, TrainingConfig
+from flywheel.config import LoraConfig, TrainingConfig
 from flywheel.errors import EnvironmentProblem, TrainingError
 from flywheel.records import Example, Message
 from flywheel.telemetry import apply_environment

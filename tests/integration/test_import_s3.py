@@ -7,8 +7,7 @@ import pytest
 
 from flywheel.capture.importer import import_cases, import_interactions
 from flywheel.capture.sources import find
-from flywheel.config import FlywheelConfig
-from flywheel.config.models import LakeConfig
+from flywheel.config import FlywheelConfig, LakeConfig
 from flywheel.errors import LakeError, UsageError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.store import CHUNK, ObjectStore

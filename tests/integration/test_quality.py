@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel.config.models import FilterConfig, FlywheelConfig, QualityConfig, RewardModelConfig
+from flywheel.config import FilterConfig, FlywheelConfig, QualityConfig, RewardModelConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import lineage, read_manifest
 from flywheel.lake.tables import Lake

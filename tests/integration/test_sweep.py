@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flywheel.config import load
-from flywheel.config.models import FilterConfig, FlywheelConfig, QualityConfig
+from flywheel.config import FilterConfig, FlywheelConfig, QualityConfig, load
 from flywheel.errors import UsageError
 from flywheel.lake.manifests import read_manifest
 from flywheel.lake.tables import Lake

@@ -12,8 +12,7 @@ from flywheel.capture.events import to_event
 from flywheel.capture.ingest import Ingester
 from flywheel.capture.outbox import Outbox, outbox_folder
 from flywheel.capture.ship import ship_once
-from flywheel.config import FlywheelConfig
-from flywheel.config.models import CaptureConfig
+from flywheel.config import CaptureConfig, FlywheelConfig
 from flywheel.errors import BusyError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import open_lake

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flywheel.capture.json_text import clean_json
-from flywheel.config.models import PrivacyConfig
+from flywheel.config import PrivacyConfig
 from flywheel.records import Feedback, FunctionCall, Inference, Message, RankedCandidate, ShadowPair, ToolCall
 from flywheel.text.names import load_names
 from flywheel.text.personal_data import detect

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from flywheel.config.models import PrivacyConfig
+from flywheel.config import PrivacyConfig
 from flywheel.text.names import load_names
 from flywheel.text.personal_data import detect
 from flywheel.text.spans import Kind

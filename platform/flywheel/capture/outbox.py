@@ -23,8 +23,7 @@ from flywheel.capture import outbox_file
 from flywheel.capture.events import Event, to_event
 from flywheel.capture.outbox_file import connect, outbox_folder, try_lock
 from flywheel.capture.room import QUEUE, Limits, Refusal
-from flywheel.config import CaptureConfig
-from flywheel.config.models import CaptureMode
+from flywheel.config import CaptureConfig, CaptureMode
 from flywheel.errors import CaptureError
 from flywheel.records import Inference
 from flywheel.telemetry import OUTBOX_SYNC_SECONDS

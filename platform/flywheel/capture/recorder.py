@@ -13,8 +13,7 @@ from typing import Protocol
 from flywheel.capture.events import Event
 from flywheel.capture.outbox import Outbox, outbox_folder
 from flywheel.capture.room import Refusal
-from flywheel.config import FlywheelConfig
-from flywheel.config.models import CaptureMode
+from flywheel.config import CaptureMode, FlywheelConfig
 from flywheel.records import Inference
 
 

@@ -17,7 +17,7 @@ from flywheel.capture.events import Event, to_event
 from flywheel.capture.losses import Losses
 from flywheel.capture.outbox import Outbox
 from flywheel.capture.room import Refusal
-from flywheel.config.models import CaptureMode
+from flywheel.config import CaptureMode
 from flywheel.errors import CaptureError
 from flywheel.records import Inference
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flywheel.capture.events import Event
 from flywheel.capture.room import Refusal
-from flywheel.config.models import CaptureMode
+from flywheel.config import CaptureMode
 from flywheel.records import Inference
 
 

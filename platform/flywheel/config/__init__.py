@@ -1,40 +1,51 @@
 """Closed, typed, documented configuration. Imports nothing heavy."""
 
-from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
-from flywheel.config.loader import config_hash, dump, load, parse_overrides
-from flywheel.config.models import (
-    BestOfConfig,
-    CadenceConfig,
-    CaptureConfig,
-    ChoosingConfig,
-    ClusterConfig,
-    EngineConfig,
+from flywheel.config.deciding import (
     EvaluationConfig,
-    FilterConfig,
-    FlywheelConfig,
     GatePolicy,
-    GatewayConfig,
     GuardPolicy,
     JudgingConfig,
+    MiningConfig,
+    RegressionConfig,
+    RolloutConfig,
+)
+from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
+from flywheel.config.learning import (
+    FilterConfig,
+    LoraConfig,
+    QualityConfig,
+    RewardModelConfig,
+    SweepConfig,
+    TrainingConfig,
+)
+from flywheel.config.loader import config_hash, dump, load, parse_overrides
+from flywheel.config.models import (
+    CALENDAR,
+    CadenceConfig,
+    ClusterConfig,
+    FlywheelConfig,
     LabelsConfig,
     LakeConfig,
-    MiningConfig,
     PrivacyConfig,
-    QualityConfig,
+    TrackingConfig,
+)
+from flywheel.config.serving import (
+    BestOfConfig,
+    CaptureConfig,
+    CaptureMode,
+    ChoosingConfig,
+    EngineConfig,
+    GatewayConfig,
     RankerConfig,
     RankingConfig,
-    RegressionConfig,
-    RewardModelConfig,
-    RolloutConfig,
-    SweepConfig,
-    TrackingConfig,
-    TrainingConfig,
 )
 
 __all__ = [
+    "CALENDAR",
     "BestOfConfig",
     "CadenceConfig",
     "CaptureConfig",
+    "CaptureMode",
     "ChoosingConfig",
     "ClusterConfig",
     "EndpointConfig",
@@ -49,6 +60,7 @@ __all__ = [
     "JudgingConfig",
     "LabelsConfig",
     "LakeConfig",
+    "LoraConfig",
     "MiningConfig",
     "ParameterGrid",
     "PrivacyConfig",

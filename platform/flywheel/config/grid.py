@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flywheel.config.models import Config
+from flywheel.config.base import Config
 
 
 class ParameterGrid(Config):

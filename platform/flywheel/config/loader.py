@@ -14,7 +14,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from flywheel.config.models import Config, FilterConfig, FlywheelConfig, GatePolicy
+from flywheel.config.base import Config
+from flywheel.config.deciding import GatePolicy
+from flywheel.config.learning import FilterConfig
+from flywheel.config.models import FlywheelConfig
 from flywheel.errors import ConfigError
 
 T = TypeVar("T", bound=Config)

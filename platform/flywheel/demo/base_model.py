@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.capture.anonymise import Anonymiser
-from flywheel.config.models import PrivacyConfig, TrainingConfig
+from flywheel.config import PrivacyConfig, TrainingConfig
 from flywheel.demo.fillers import names_path
 from flywheel.demo.product import Generator, pretraining_examples
 from flywheel.records import Example

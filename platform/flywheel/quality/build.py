@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from flywheel.config.models import FlywheelConfig
+from flywheel.config import FlywheelConfig
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
 from flywheel.quality.artifacts import read_rows, write_rows

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flywheel.config import FilterConfig, FlywheelConfig
 from flywheel.config.loader import config_hash
-from flywheel.config.models import FilterConfig, FlywheelConfig
 from flywheel.errors import NotFoundInLakeError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, content_id, write_manifest

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.config.models import FilterConfig
+from flywheel.config import FilterConfig
 from flywheel.quality.rows import Candidate, Drop, Keep
 
 Bools = NDArray[np.bool_]

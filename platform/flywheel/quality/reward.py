@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flywheel.config import FlywheelConfig, RewardModelConfig
 from flywheel.config.loader import config_hash
-from flywheel.config.models import FlywheelConfig, RewardModelConfig
 from flywheel.lake.manifests import Manifest, content_id, write_manifest
 from flywheel.lake.store import ObjectStore
 from flywheel.lake.tables import Lake

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flywheel.config.models import RewardModelConfig
+from flywheel.config import RewardModelConfig
 from flywheel.errors import ModelError
 from flywheel.quality.packing import Packed, answer_scores, encode_row, pack
 

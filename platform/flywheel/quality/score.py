@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from flywheel.config.models import FlywheelConfig, RewardModelConfig
+from flywheel.config import FlywheelConfig, RewardModelConfig
 from flywheel.lake.manifests import content_id
 from flywheel.lake.store import ObjectStore
 from flywheel.lake.tables import Lake, Part

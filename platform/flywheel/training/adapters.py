@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flywheel.config.models import LoraConfig
+from flywheel.config import LoraConfig
 from flywheel.errors import TrainingError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flywheel.config.models import TrainingConfig
+from flywheel.config import TrainingConfig
 
 SMALLEST_BUCKET = 100_000
 LARGEST_BUCKET = 100_000_000

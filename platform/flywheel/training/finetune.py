@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flywheel.config.models import TrainingConfig
+from flywheel.config import TrainingConfig
 from flywheel.errors import EnvironmentProblem, TrainingError, UsageError
 from flywheel.inference.models import check_model_folder
 from flywheel.placement import Need, room, unplaceable

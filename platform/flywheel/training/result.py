@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from flywheel.config.models import TrainingConfig
+from flywheel.config import TrainingConfig
 from flywheel.records import Example, Record
 
 IRRELEVANT = {"max_failures", "checkpoint_every", "cpus_per_worker"}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flywheel.capture.anonymise import Anonymiser
 from flywheel.capture.leaks import scan
-from flywheel.config.models import PrivacyConfig
+from flywheel.config import PrivacyConfig
 from flywheel.errors import ConfigError
 from flywheel.records import Feedback, Inference, Message, ShadowPair
 from flywheel.text.personal_data import detect

@@ -7,7 +7,7 @@ import pytest
 from flywheel.capture.anonymise import Anonymiser
 from flywheel.capture.json_text import clean_json
 from flywheel.capture.privatise import TEXT_REMOVED, _without_text
-from flywheel.config.models import PrivacyConfig
+from flywheel.config import PrivacyConfig
 from flywheel.records import FunctionCall, Inference, Message, ShadowPair, ToolCall, utcnow
 
 MAIL, CARD = "ann.miller@corp.example", "4111111111111111"

@@ -1,5 +1,5 @@
 from flywheel.capture.leaks import scan
-from flywheel.config.models import PrivacyConfig
+from flywheel.config import PrivacyConfig
 
 
 def test_real_data_is_reported_and_surrogates_are_not(tmp_path):

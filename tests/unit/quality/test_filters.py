@@ -1,6 +1,6 @@
 import pytest
 
-from flywheel.config.models import FilterConfig
+from flywheel.config import FilterConfig
 from flywheel.quality.filters import RULES, Columns, passing, verdicts
 from flywheel.quality.rows import Drop
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flywheel.config.models import RewardModelConfig
+from flywheel.config import RewardModelConfig
 from flywheel.errors import ModelError
 from flywheel.quality.folds import make_folds
 from flywheel.quality.packing import answer_scores, encode_row, pack

@@ -1,6 +1,6 @@
 from collections import Counter
 
-from flywheel.config.models import FilterConfig
+from flywheel.config import FilterConfig
 from flywheel.quality.curate import select, to_example
 from flywheel.quality.rows import TUNE
 

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from torch import distributed
 
-from flywheel.config.models import TrainingConfig
+from flywheel.config import TrainingConfig
 from flywheel.testing import make_tiny_model
 from flywheel.training.export import export
 from flywheel.training.failures import agreed_failure

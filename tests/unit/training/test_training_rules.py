@@ -8,7 +8,7 @@ import torch
 from safetensors.numpy import save_file
 from torch.nn import functional
 
-from flywheel.config.models import TrainingConfig
+from flywheel.config import TrainingConfig
 from flywheel.errors import ModelError, TrainingError
 from flywheel.records import Example, Message
 from flywheel.training.checkpoint import reseed

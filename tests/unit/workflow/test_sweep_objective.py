@@ -3,9 +3,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from flywheel.config import load
+from flywheel.config import FilterConfig, SweepConfig, load
 from flywheel.config.loader import dump
-from flywheel.config.models import FilterConfig, SweepConfig
 from flywheel.errors import UsageError
 from flywheel.quality.filters import Columns, passing
 from flywheel.quality.rows import Candidate

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from flywheel.config import CadenceConfig
-from flywheel.config.models import CALENDAR
+from flywheel.config import CALENDAR, CadenceConfig
 from flywheel.statistics.proportions import Count, p_higher
 from flywheel.workflow.cadence.drift import DriftTest
 

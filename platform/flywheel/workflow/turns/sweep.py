@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flywheel.config import FilterConfig, FlywheelConfig, SweepConfig
 from flywheel.config.loader import config_hash, dump
-from flywheel.config.models import FilterConfig, FlywheelConfig, SweepConfig
 from flywheel.errors import UsageError
 from flywheel.lake.manifests import Manifest, content_id, write_manifest
 from flywheel.lake.tables import Lake
