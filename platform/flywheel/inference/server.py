@@ -201,12 +201,23 @@ def engine_kwargs(config: EngineConfig) -> dict[str, Any]:
         "scheduling_policy": config.scheduling_policy,
     }
     if config.enable_lora:
-        kwargs |= {"enable_lora": True, "max_loras": config.max_loras, "max_lora_rank": config.max_lora_rank}
+        kwargs |= {"enable_lora": True, "max_loras": lora_slots(config), "max_lora_rank": config.max_lora_rank}
     if config.num_gpus == 0:
         kwargs["kv_cache_memory_bytes"] = int(config.kv_cache_gib * 2**30)
     elif config.num_gpus < config.tensor_parallel_size:
         kwargs["gpu_memory_utilization"] = 0.9 * config.num_gpus / config.tensor_parallel_size
     return kwargs
+
+
+def lora_slots(config: EngineConfig) -> int:
+    """Places for adapters in vLLM's memory.
+
+    On CPU vLLM 0.29 marks requests without an adapter with -1 and then indexes its stacked weights with that: beside a
+    request for an adapter, every request for the base would be answered by whatever lies in the *last* place. Places
+    are filled from the first on, so the last stays empty (zeros, which change nothing) as long as there is always one
+    more than can be in use: those loaded, and those that running requests still hold after they were let go.
+    """
+    return config.max_loras if config.num_gpus else 2 * config.max_loras + 1
 
 
 def bundles(config: EngineConfig) -> list[dict[str, float]]:
