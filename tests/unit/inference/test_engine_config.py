@@ -1,6 +1,6 @@
 from flywheel.config import EngineConfig
 from flywheel.inference.engines import app_name
-from flywheel.inference.server import bundles
+from flywheel.inference.server import bundles, engine_kwargs
 
 
 def test_app_name():
@@ -19,3 +19,9 @@ def test_gpu_engine_takes_a_bundle_a_gpu_and_the_replica_rides_in_the_first():
 
 def test_a_share_of_a_gpu():
     assert bundles(EngineConfig(num_gpus=0.5))[0]["GPU"] == 0.5
+
+
+def test_on_cpu_the_last_place_for_adapters_is_never_used():
+    assert "max_loras" not in engine_kwargs(EngineConfig())
+    assert engine_kwargs(EngineConfig(enable_lora=True, max_loras=2))["max_loras"] > 2 * 2
+    assert engine_kwargs(EngineConfig(enable_lora=True, max_loras=2, num_gpus=1))["max_loras"] == 2

@@ -138,7 +138,7 @@ def _body(schema: str, batch: str | None) -> dict[str, Any]:
 def _header(name: str, text: str) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string", "maxLength": 256}
     if name == "x-flywheel-parent":
-        schema = {"type": "string", "format": "uuid"}
+        schema = {"type": "string", "anyOf": [{"format": "uuid"}, {"maxLength": 0}]}  # empty: none
     if name == "x-flywheel-consent":
         schema = {"type": "string", "pattern": "^(none|(training|evaluation|third_party)(,(training|evaluation|"
                   "third_party))*)$"}  # fmt: skip

@@ -6,7 +6,7 @@ and the feedback token added.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Literal, NotRequired, Required
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
@@ -277,3 +277,6 @@ class ErrorBody(TypedDict):
     __pydantic_config__ = ONLY  # type: ignore[misc]
 
     error: ErrorDetail
+    recorded: NotRequired[Annotated[int, Field(description="a batch of feedback of which nothing was taken: 0")]]
+    refused: NotRequired[Annotated[int, Field(description="of such a batch")]]
+    results: NotRequired[Annotated[list[dict[str, Any]], Field(description="of such a batch: each one's error")]]
