@@ -60,7 +60,7 @@ class ServeEngines:
         except TimeoutError as error:
             response.cancel()
             raise _timeout(version, timeout_s) from error
-        except _failures() as error:
+        except Exception as error:  # by value the engine's own exceptions arrive as themselves
             raise self._lost(version, error) from error
         if "error" in answer:
             raise from_engine(answer)
@@ -82,7 +82,7 @@ class ServeEngines:
             finished = True
         except TimeoutError as error:
             raise _timeout(version, timeout_s) from error
-        except _failures() as error:
+        except Exception as error:
             raise self._lost(version, error) from error
         finally:
             if not finished:
@@ -100,7 +100,7 @@ class ServeEngines:
                 return await response == version
         except TimeoutError:
             response.cancel()
-        except _failures() as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, it does not answer)
             self._handles.pop(version, None)
             if version in self._riders:
                 self._say_once(version, str(error))
@@ -157,7 +157,7 @@ def _is_its_own(error: BaseException) -> bool:
     """Whether an exception was raised by the engine's code, and not by its absence."""
     from ray.exceptions import RayTaskError
 
-    return isinstance(error, RayTaskError)
+    return isinstance(error, RayTaskError) or not isinstance(error, _failures())
 
 
 def _failures() -> tuple[type[BaseException], ...]:

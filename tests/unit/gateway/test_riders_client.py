@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from flywheel.gateway.engine_client import ServeEngines
+from flywheel.gateway.problems import ApiProblem
 from flywheel.inference import hints
 from flywheel.rollout import routing
 from flywheel.rollout.riders import Rider, placed
@@ -87,3 +90,20 @@ def test_a_promotion_waits_for_the_engine_of_its_own(tmp_path):
         assert router.live().live.version == "v2"
 
     asyncio.run(use())
+
+
+def test_what_the_engines_code_raises_is_its_failure_and_not_its_absence(monkeypatch):
+    class Broken(Handle):
+        async def _answer(self, method, *args):
+            raise RuntimeError("a bug in the engine")  # as a call by value brings it
+
+    monkeypatch.setattr("ray.serve.get_app_handle", {"engine-v1": Broken("v1")}.__getitem__)
+
+    async def use():
+        engines = ServeEngines()
+        with pytest.raises(ApiProblem) as caught:
+            await engines.chat("v1", {"model": "v1"}, 1)
+        return caught.value, await engines.ready("v1")
+
+    problem, ready = asyncio.run(use())
+    assert (problem.status, problem.code, ready) == (502, "engine_error", False)
