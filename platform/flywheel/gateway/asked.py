@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ NO_PARAMETER = {
 MAX_ID = 256
 ID_PREFIX = "chatcmpl-"
 ID_PREFIXES: dict[Api, str] = {"chat": ID_PREFIX, "completion": "cmpl-"}
+_HEX = "[0-9a-fA-F]"
+PARENT_PATTERN = "({})?{}".format("|".join(ID_PREFIXES.values()), "-".join(f"{_HEX}{{{n}}}" for n in (8, 4, 4, 4, 12)))
+CONSENT_PATTERN = "none|({0})([ \\t]*,[ \\t]*({0}))*".format("|".join(PURPOSES))
+"""What the two headers look like when they are not empty; the OpenAPI document says the same."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +123,14 @@ def read_consent(header: str | None) -> list[Purpose]:
     """``"training, evaluation"`` -> the purposes stated. Nothing, or ``none``: none.
 
     Raises:
-        ApiProblem: 400 for an unknown purpose, because silence about a typo would look like a refusal.
+        ApiProblem: 400 for anything else, because silence about a typo, or about ``none`` beside a purpose, would be a
+            guess at what somebody agreed to.
     """
-    names = [name.strip().lower() for name in (header or "").split(",")]
-    stated = [name for name in names if name and name != "none"]
-    unknown = [name for name in stated if name not in PURPOSES]
-    if unknown:
-        raise bad_request(f"x-flywheel-consent: unknown purpose '{unknown[0]}'; known: {', '.join(PURPOSES)}, none")
+    if not header:
+        return []
+    if not re.fullmatch(CONSENT_PATTERN, header):
+        raise bad_request(f"x-flywheel-consent: '{header[:60]}' is neither none nor a list of {', '.join(PURPOSES)}")
+    stated = {name.strip(" \t") for name in header.split(",")}
     return [purpose for purpose in get_args(Purpose) if purpose in stated]
 
 
@@ -138,6 +144,12 @@ def inference_of(identifier: str) -> str:
         return str(uuid.UUID(_bare(identifier)))
     except ValueError as error:
         raise bad_request(f"'{identifier[:60]}' is no inference id; use the id of an answer") from error
+
+
+def _parent(header: str | None) -> str | None:
+    if header and not re.fullmatch(PARENT_PATTERN, header):
+        raise bad_request(f"x-flywheel-parent: '{header[:60]}' is no inference id; use the id of an answer")
+    return inference_of(header) if header else None
 
 
 def _bare(identifier: str) -> str:
@@ -166,7 +178,7 @@ def _asked(
         tenant=tenant,
         user=user or f"anonymous:{session or inference_id}",
         session_id=session,
-        parent_id=inference_of(parent) if parent else None,
+        parent_id=_parent(parent),
         consent=read_consent(headers.get("x-flywheel-consent")),
         model=body.get("model") or "",
         messages=messages,

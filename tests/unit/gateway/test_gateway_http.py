@@ -339,6 +339,9 @@ def test_consent_is_recorded_for_each_purpose(tmp_path):
         (json.dumps({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}).encode(), {}, 400),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', {}, 400),
         (json.dumps(ask()).encode(), {"x-flywheel-consent": "trianing"}, 400),
+        (json.dumps(ask()).encode(), {"x-flywheel-consent": "none, training"}, 400),
+        (json.dumps(ask()).encode(), {"x-flywheel-consent": "training,,evaluation"}, 400),
+        (json.dumps(ask()).encode(), {"x-flywheel-parent": "{01a203d6-df35-7332-a27f-6e2b001fe0a6}"}, 400),
         (json.dumps(ask()).encode(), {"x-flywheel-flow": "other"}, 404),
         (json.dumps({**ask(), "model": "gpt-9"}).encode(), {}, 404),
         (json.dumps(ask("x" * 5000)).encode(), {}, 413),
@@ -355,6 +358,18 @@ def test_bad_requests_get_an_openai_error_and_leave_no_row(tmp_path, body, heade
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert world.rows() == []
+
+
+def test_empty_headers_are_as_good_as_none(tmp_path):
+    world = World(tmp_path)
+
+    async def use(client):
+        empty = dict.fromkeys(["x-flywheel-consent", "x-flywheel-parent", "x-flywheel-session", "x-flywheel-user"], "")
+        return await client.post("/v1/chat/completions", json=ask(), headers=empty)
+
+    assert with_client(world, use).status_code == 200
+    [row] = world.rows()
+    assert (row["consent"], row["parent_id"], row["session_id"]) == ([], None, None)
 
 
 @pytest.mark.parametrize("name", ["", "triage", "v1", "v2", None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from flywheel.gateway.asked import CONSENT_PATTERN, MAX_ID, PARENT_PATTERN
 from flywheel.gateway.http.examples import EXAMPLES
 from flywheel.gateway.http.schemas import NAMES, REF
 
@@ -18,6 +19,8 @@ CONTEXT = {
     "x-flywheel-user": "whose request this is, where the body has no `user`; stored as a pseudonym",
     "x-flywheel-consent": "purposes the user agreed to: training, evaluation, third_party, or none",
 }
+
+PATTERNS = {"x-flywheel-parent": PARENT_PATTERN, "x-flywheel-consent": CONSENT_PATTERN}
 
 
 @dataclass(frozen=True)
@@ -136,12 +139,9 @@ def _body(schema: str, batch: str | None) -> dict[str, Any]:
 
 
 def _header(name: str, text: str) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string", "maxLength": 256}
-    if name == "x-flywheel-parent":
-        schema = {"type": "string", "anyOf": [{"format": "uuid"}, {"maxLength": 0}]}  # empty: none
-    if name == "x-flywheel-consent":
-        schema = {"type": "string", "pattern": "^(none|(training|evaluation|third_party)(,(training|evaluation|"
-                  "third_party))*)$"}  # fmt: skip
+    schema: dict[str, Any] = {"type": "string", "maxLength": MAX_ID}
+    if pattern := PATTERNS.get(name):
+        schema = {"type": "string", "pattern": f"^({pattern})?$"}  # empty: as if it were not there
     return {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
 
 
