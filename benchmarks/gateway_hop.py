@@ -146,7 +146,7 @@ def main() -> None:
     import ray
     from ray import serve
 
-    ray.init(num_cpus=4, object_store_memory=200 * 2**20, include_dashboard=False, log_to_driver=False,
+    ray.init(address="local", num_cpus=4, object_store_memory=200 * 2**20, include_dashboard=False, log_to_driver=False,
              logging_level=logging.ERROR)  # fmt: skip
     try:
         serve.start(proxy_location="Disabled")

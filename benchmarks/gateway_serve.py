@@ -260,6 +260,7 @@ def main() -> None:
     from ray import serve
 
     ray.init(
+        address="local",
         num_cpus=16,
         object_store_memory=300 * 2**20,
         include_dashboard=False,

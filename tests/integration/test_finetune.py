@@ -70,7 +70,9 @@ def cluster(tmp_path_factory):
     os.environ["RAY_AUTH_MODE"] = "disabled"
     import ray
 
-    context = ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR", object_store_memory=100 * 2**20)
+    context = ray.init(
+        address="local", num_cpus=2, log_to_driver=False, logging_level="ERROR", object_store_memory=100 * 2**20
+    )
     yield context.address_info["gcs_address"], extensions
     ray.shutdown()
 

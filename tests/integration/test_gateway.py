@@ -91,6 +91,7 @@ def cluster(tmp_path_factory):
         running.store(), routing.bootstrap("triage", Variant(version="v1", folder=str(model)), actor="test")
     )
     ray.init(
+        address="local",
         num_cpus=8,
         object_store_memory=200 * 2**20,
         include_dashboard=False,

@@ -43,6 +43,7 @@ def served(tmp_path_factory):
     model = make_tiny_model(home / "tiny")
     adapter = make_adapter(model, home / "adapter")
     ray.init(
+        address="local",
         num_cpus=4,
         object_store_memory=100 * 2**20,
         include_dashboard=False,

@@ -29,7 +29,7 @@ def cluster():
     from flywheel.telemetry import apply_environment
 
     apply_environment()
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
     yield
     ray.shutdown()
 

@@ -105,6 +105,7 @@ def cluster(tmp_path_factory):
     store = ObjectStore(config.lake_uri())
     routing.publish(store, routing.bootstrap("triage", Variant(version="v1", folder="/none"), actor="test"))
     ray.init(
+        address="local",
         num_cpus=8,
         object_store_memory=100 * 2**20,
         include_dashboard=False,
