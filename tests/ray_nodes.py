@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import psutil
@@ -69,19 +70,20 @@ class RayNodes:
         self._wait(lambda: self.ray("status").returncode == 0)
 
     def add_worker(self, cpus: float = 3) -> subprocess.Popen:
-        before = self.alive()
-        node = self._start(f"--address={self.address}", f"--num-cpus={cpus}", '--resources={"worker": 1}')
-        self._wait(lambda: self.alive() > before)
+        name = f"worker-{uuid.uuid4().hex}"
+        place = [f"--num-cpus={cpus}", '--resources={"worker": 1}', f"--node-name={name}"]
+        node = self._start(f"--address={self.address}", *place)
+        self._wait(lambda: name in self.alive())
         return node
 
-    def alive(self) -> int:
-        """Living nodes, as the cluster's head counts them."""
+    def alive(self) -> list[str]:
+        """Names of the living nodes. One that was killed lives on here until the head misses it."""
         code = (
             f"import ray; ray.init('{self.address}', log_to_driver=False, logging_level='ERROR'); "
-            "print(sum(node['Alive'] for node in ray.nodes()))"
+            "print(*(node['NodeName'] for node in ray.nodes() if node['Alive']))"
         )
         done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, env=self.environment)
-        return int(done.stdout.split()[-1]) if done.returncode == 0 else 0
+        return done.stdout.split() if done.returncode == 0 else []
 
     def kill(self, node: subprocess.Popen) -> None:
         """As a machine that loses power: the raylet and every worker process of this node at once."""

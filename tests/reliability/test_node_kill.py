@@ -26,7 +26,7 @@ STAGES = ("reward", "score", "sweep", "train", "evaluate")
 """Stages whose work lies on the nodes; the others run in the driver."""
 NO_WORK = ("ray::IDLE", "ray::ServeController", "ray::ProxyActor")
 LONGER = {
-    "quality": {"min_examples": 10, "reward": {"epochs": 12}},
+    "quality": {"min_examples": 10, "reward": {"epochs": 100}},
     "sweep": {"trials": 4, "proposals_per_trial": 200, "max_concurrent": 2, "min_tune_labels": 10},
 }
 """Stages that last long enough to be hit."""
