@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
@@ -42,6 +43,11 @@ def settings(home: Path, **sections) -> dict:
     return {**found, **sections}
 
 
+def moment(number: int) -> datetime:
+    """When a ticket came: one a minute, the next on another of 20 days."""
+    return datetime(2026, 11, 1, 10, tzinfo=UTC) + timedelta(days=number % 20, minutes=number // 20)
+
+
 def tickets(count: int) -> list:
     return list(Generator(3, new_share=0.4).tickets(count))
 
@@ -56,7 +62,7 @@ def write_logs(path: Path, count: int) -> Path:
                 "flow": "triage",
                 "user": f"u{number % 80}",
                 "session_id": f"s{number}",
-                "ts": f"2026-11-{1 + number % 20:02d}T10:{number % 60:02d}:00Z",
+                "ts": moment(number).isoformat(),
                 "messages": [{"role": "user", "content": ticket.text}],
                 "response": render("greeting", "none", "low") if wrong else ticket.answer,
                 "model": "old",
@@ -77,11 +83,10 @@ def write_old_cases(path: Path, count: int = 60) -> Path:
 def label(config: FlywheelConfig, count: int) -> Lake:
     """A simulated reviewer labels what the queue offers of the imported logs."""
     lake, book = open_lake(config), TruthBook()
-    by_time = {(f"2026-11-{1 + n % 20:02d}", n % 60): ticket for n, ticket in enumerate(tickets(count))}
+    by_time = {moment(number): ticket for number, ticket in enumerate(tickets(count))}
     items = [item for item in queue(lake, config) if item.inference.traffic_kind == "import"]
     for item in items:
-        at = item.inference.ts
-        book.note(item.inference.inference_id, by_time[at.date().isoformat(), at.minute])
+        book.note(item.inference.inference_id, by_time[item.inference.ts])
     reviewer = Reviewer(book, error_rate=0)
     judged = [(item, reviewer.judge(item.inference.inference_id, item.inference.choices[0])) for item in items]
     add_labels(
@@ -94,16 +99,16 @@ def label(config: FlywheelConfig, count: int) -> Lake:
     return lake
 
 
-def prepare(folder, cluster, model, **sections):
+def prepare(folder, cluster, model, interactions=INTERACTIONS, **sections):
     """A flow with logs, cases, labels and a live model; the keys are the same in every folder."""
     folder.mkdir()
     content = settings(folder / "home", cluster={"address": cluster.address}, **sections)
     (folder / "flow.yaml").write_text(yaml.safe_dump(content))
     config = load(FlywheelConfig, folder / "flow.yaml")
     lake = open_lake(config)
-    import_interactions(lake, config, Keyring(config.home_path()), write_logs(folder / "logs.jsonl", INTERACTIONS))
+    import_interactions(lake, config, Keyring(config.home_path()), write_logs(folder / "logs.jsonl", interactions))
     import_cases(lake, config, write_old_cases(folder / "cases.jsonl"))
-    label(config, INTERACTIONS)
+    label(config, interactions)
     promotion.start(lake, config, registered(config, str(model), Silent()))
     return config, lake
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray_nodes
-from small_flow import INTERACTIONS, KEYS, prepare, row_keys, start_turn
+from small_flow import KEYS, prepare, row_keys, start_turn
 
 from flywheel.lake.manifests import list_manifests
 from flywheel.testing import make_tiny_model
@@ -25,9 +25,10 @@ pytestmark = [
 STAGES = ("reward", "score", "sweep", "train", "evaluate")
 """Stages whose work lies on the nodes; the others run in the driver."""
 NO_WORK = ("ray::IDLE", "ray::ServeController", "ray::ProxyActor")
+INTERACTIONS = 600
 LONGER = {
-    "quality": {"min_examples": 10, "reward": {"epochs": 100}},
-    "sweep": {"trials": 4, "proposals_per_trial": 200, "max_concurrent": 2, "min_tune_labels": 10},
+    "quality": {"min_examples": 10, "reward": {"epochs": 8}},
+    "sweep": {"trials": 4, "proposals_per_trial": 50, "max_concurrent": 2, "min_tune_labels": 10},
 }
 """Stages that last long enough to be hit."""
 
@@ -80,7 +81,7 @@ def test_a_node_that_dies_in_each_stage_changes_nothing(cluster, s3_environment,
     killed, over = [], threading.Event()
     for name in ("calm", "killed"):
         section = {"uri": s3_environment.new_lake_uri(), "storage_options": s3_environment.options}
-        _, lakes[name] = prepare(tmp_path / name, cluster, model, lake=section, **LONGER)
+        _, lakes[name] = prepare(tmp_path / name, cluster, model, INTERACTIONS, lake=section, **LONGER)
         turn = TurnHandle(lakes[name].store, "triage", "turn-0001")
         reaper = threading.Thread(target=kill_in_each_stage, args=(cluster, turn, killed, over))
         if name == "killed":
