@@ -16,9 +16,11 @@ from safetensors.numpy import load_file, save_file
 
 from flywheel.config import LoraConfig, TrainingConfig
 from flywheel.errors import EnvironmentProblem, TrainingError
+from flywheel.inference.adapters import check_adapter_folder
 from flywheel.records import Example, Message
 from flywheel.telemetry import apply_environment
 from flywheel.testing import make_tiny_model
+from flywheel.training.export import ADAPTER
 from flywheel.training.finetune import finetune
 from flywheel.training.result import TrainResult
 
@@ -168,6 +170,9 @@ def test_zero_3_gathers_the_same_model(untouched, base, tmp_path):
     assert json.loads((result.out / "config.json").read_text())["vocab_size"] == shapes["lm_head.weight"][0]
 
 
+LORA = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+
+
 def test_adapters_survive_a_kill_and_end_as_whole_weights(cluster, base, tmp_path):
     killed = []
 
@@ -184,6 +189,12 @@ def test_adapters_survive_a_kill_and_end_as_whole_weights(cluster, base, tmp_pat
     assert result.last_loss < result.first_loss
     assert before.keys() == after.keys()
     assert changed == {name for name in before if "q_proj" in name or "v_proj" in name}
+    check_adapter_folder(result.out / ADAPTER, max_rank=4)
+    kept = json.loads((result.out / ADAPTER / "adapter_config.json").read_text())
+    assert (kept["base_model_name_or_path"], kept["target_modules"]) == (None, ["q_proj", "v_proj"])
+    down, up = (load_file(result.out / ADAPTER / "adapter_model.safetensors")[LORA.format(side)] for side in "AB")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    np.testing.assert_allclose(before[name] + up @ down * lora.alpha / lora.rank, after[name], atol=1e-6)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_at_once(cluster, base, tmp_path):

@@ -15,7 +15,7 @@ from flywheel.lake.tables import Lake
 from flywheel.registry.versions import resolve
 from flywheel.rollout import canaries, history
 from flywheel.rollout.promotion import Change, apply, identity_of, needed, project
-from flywheel.rollout.routing import Canary, Routing
+from flywheel.rollout.routing import Canary, Routing, Variant
 
 OVERRIDDEN = "without a passed gate: "
 
@@ -58,8 +58,7 @@ def start(
         said = reason
         if present is None or share > present.share or limits != present.tenants:
             said = _permission(lake, config, state, version, override) + reason
-        folder = present.folder if present else _folder(lake, config, state, version)
-        wanted = _canary(version, folder, share, limits)
+        wanted = _canary(present or _variant(lake, config, state, version), share, limits)
         identity = identity_of("canary", config.flow, state.n, version)
         return canaries.with_canary(state, wanted, actor=actor, reason=said, decision_id=identity)
 
@@ -103,14 +102,14 @@ def _permission(lake: Lake, config: FlywheelConfig, state: Routing, version: str
     raise UsageError(f"'{version}' {why} against the live model '{state.live.version}' that still holds; {how}")
 
 
-def _folder(lake: Lake, config: FlywheelConfig, state: Routing, version: str) -> str:
+def _variant(lake: Lake, config: FlywheelConfig, state: Routing, version: str) -> Variant:
     known = next((variant for variant in state.variants() if variant.version == version), None)
-    return known.folder if known else str(resolve(lake, config, version).folder)
+    return known or Variant(version=version, folder=str(resolve(lake, config, version).folder))
 
 
-def _canary(version: str, folder: str, share: float, tenants: list[str]) -> Canary:
+def _canary(variant: Variant, share: float, tenants: list[str]) -> Canary:
     try:
-        return Canary(version=version, folder=folder, share=share, tenants=tenants)
+        return Canary(**variant.placed(), share=share, tenants=tenants)
     except ValueError as error:
         raise UsageError(f"a canary's share is between 0 and 1, in steps of 0.000001; got {share:g}") from error
 

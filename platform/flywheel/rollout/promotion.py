@@ -54,7 +54,7 @@ def shadow(lake: Lake, config: FlywheelConfig, candidate: Variant, *, actor: str
     Raises:
         UsageError: it is the live model, or the flow has none yet.
     """
-    wanted = Shadow(version=candidate.version, folder=candidate.folder, share=config.rollout.shadow_share)
+    wanted = Shadow(**candidate.placed(), share=config.rollout.shadow_share)
 
     def step(now: Routing | None) -> Routing | None:
         state = needed(now, config.flow)

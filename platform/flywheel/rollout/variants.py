@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from flywheel.records import Record
@@ -21,6 +23,10 @@ class Variant(Record):
         if (self.base is None) != (self.adapter is None):
             raise ValueError(f"'{self.version}': an adapter needs the base it belongs to; give both or neither")
         return self
+
+    def placed(self) -> dict[str, Any]:
+        """Which model, and where it is: what it keeps in every role."""
+        return {"version": self.version, "folder": self.folder, "base": self.base, "adapter": self.adapter}
 
 
 class Shadow(Variant):

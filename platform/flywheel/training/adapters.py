@@ -1,7 +1,13 @@
-"""Low-rank adapters on a model, and back: what is registered and served is always whole weights."""
+"""Low-rank adapters on a model, and back.
+
+What is registered is always whole weights; the adapter is kept beside them, so that a candidate can ride on the
+engine of its base (``rollout.riders``).
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from flywheel.config import LoraConfig
@@ -36,3 +42,21 @@ def with_adapters(model: Any, config: LoraConfig, seed: int) -> Any:
 def merged(model: Any) -> Any:
     """The model with its adapters added into its weights; a model without adapters as it is."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def save_adapters(model: Any, folder: Path) -> None:
+    """Write the adapters of a model that has some, as every engine reads them; the same adapters are the same bytes."""
+    if not hasattr(model, "merge_and_unload"):
+        return
+    model.save_pretrained(folder, safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # a form to fill in
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    settings["base_model_name_or_path"] = None  # where the base lay while it was trained
+    settings = {name: _ordered(value) for name, value in sorted(settings.items())}
+    path.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _ordered(value: Any) -> Any:
+    """Peft keeps names in sets, which are written in any order."""
+    return sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value

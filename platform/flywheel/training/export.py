@@ -12,12 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from flywheel.errors import ModelError, TrainingError
-from flywheel.training.adapters import merged
+from flywheel.training.adapters import merged, save_adapters
 from flywheel.training.failures import give_up
 from flywheel.training.result import EXPORT_FILE, Export, Job, TrainResult
 
 MARKER = "training.json"
 """Completion marker in a model folder: the ``TrainResult`` of the run that made it."""
+ADAPTER = "adapter"
+"""Folder, in a model folder, of the low-rank adapters that were merged into its weights."""
 COPIED = {".json", ".jinja", ".txt", ".model"}
 COPIED_NAMES = ("LICENSE", "NOTICE")
 NOT_COPIED = {"config.json", MARKER, EXPORT_FILE}
@@ -31,12 +33,14 @@ def export(model: Any, job: Job, summary: Export, *, is_writer: bool) -> None:
     """
     from torch import distributed
 
+    temporary = job.export.with_name(f"export-{uuid.uuid4().hex}")
+    if is_writer:
+        save_adapters(model, temporary / ADAPTER)
     model = merged(model)
     weights = _gather(model, _base_dtype(job.base), keep=is_writer)
     if broken := [name for name, weight in weights.items() if not bool(weight.isfinite().all())]:
         give_up(job, f"the trained weights are not finite ({broken[0]})")
     elif is_writer:
-        temporary = job.export.with_name(f"export-{uuid.uuid4().hex}")
         model.save_pretrained(temporary, state_dict=weights)
         (temporary / EXPORT_FILE).write_text(summary.model_dump_json())
         _sync_folder(temporary)
@@ -146,7 +150,7 @@ def _companions(base: Path) -> list[Path]:
 
 def _sync_folder(folder: Path) -> None:
     """Force files and their names to disk, so that the rename that follows publishes whole files."""
-    for path in [*folder.iterdir(), folder]:
+    for path in [*folder.rglob("*"), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -10,6 +10,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EnvironmentProblem, UsageError
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, Reason
+from flywheel.rollout import canary_steps
 from flywheel.rollout import routing as truth
 from flywheel.rollout.routing import Variant
 
@@ -84,6 +85,16 @@ def test_rollback_of_a_named_model_leaves_another_one_alone(lake: Lake):
     promotion.promote(lake, CONFIG, "v2", reason="r")
     assert not promotion.rollback(lake, CONFIG, bad="v7").changed
     assert promotion.rollback(lake, CONFIG, bad="v2").changed
+
+
+def test_a_candidate_keeps_its_adapter_until_it_is_live(lake: Lake):
+    rider = Variant(version="v3", folder="/models/v3", base="v1", adapter="/models/v3/adapter")
+    [shadow] = [one for one in promotion.shadow(lake, CONFIG, rider).routing.shadows if one.version == "v3"]
+    assert (shadow.base, shadow.adapter) == ("v1", "/models/v3/adapter")
+    canary_steps.start(lake, CONFIG, "v3", share=0.05, reason="see it", override=True)
+    [canary] = truth.current(lake.store, "triage").canaries
+    assert (canary.base, canary.adapter) == ("v1", "/models/v3/adapter")
+    assert promotion.promote(lake, CONFIG, "v3", reason="gate: promote").routing.live.adapter is None
 
 
 def test_only_a_shadow_becomes_live_and_only_a_past_comes_back(lake: Lake, tmp_path: Path):

@@ -21,6 +21,7 @@ from flywheel.registry.versions import register as register_model
 from flywheel.registry.versions import resolve
 from flywheel.review.labels import read_labels
 from flywheel.telemetry import Progress
+from flywheel.training.export import ADAPTER
 from flywheel.training.finetune import finetune
 from flywheel.workflow.evaluations.contamination import refuse_contaminated
 from flywheel.workflow.turns.context import Context
@@ -176,7 +177,13 @@ def register(context: Context, done: dict[str, Artifact], _progress: Progress) -
         data={"turn": context.turn.turn_id},
         code_version=context.code_version,
     )
-    return {"version": version.version, "folder": str(version.folder), "run_id": version.run_id}
+    adapter = version.folder / ADAPTER
+    return {
+        "version": version.version,
+        "folder": str(version.folder),
+        "adapter": str(adapter) if adapter.is_dir() else None,
+        "run_id": version.run_id,
+    }
 
 
 def _show_training(progress: Progress, state: dict[str, Any]) -> None:

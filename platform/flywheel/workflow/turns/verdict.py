@@ -285,4 +285,6 @@ def _live(done: dict[str, Artifact]) -> Variant:
 
 
 def _candidate(done: dict[str, Artifact]) -> Variant:
-    return Variant(version=done["register"]["version"], folder=done["register"]["folder"])
+    made, base, live = done["register"], done["snapshot"]["base"], _live(done)
+    adapter = made.get("adapter") if base == live.version else None  # it fits the weights that it was trained on only
+    return Variant(version=made["version"], folder=made["folder"], base=base if adapter else None, adapter=adapter)

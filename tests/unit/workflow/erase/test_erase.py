@@ -294,7 +294,7 @@ def test_traffic_of_others_loses_nothing_meanwhile(world):
     with ThreadPoolExecutor(1) as pool:
         worker = pool.submit(traffic)
         try:
-            done = [forget(world.config, world.ann) for _ in range(3)]
+            done = [forget(world.config, world.ann) for _ in range(2)]
         finally:
             stop.set()
         worker.result()
