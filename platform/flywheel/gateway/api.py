@@ -19,7 +19,7 @@ from flywheel.gateway.http.body import read_body
 from flywheel.gateway.http.document import TITLE, document
 from flywheel.gateway.http.edge import Edge
 from flywheel.gateway.http.respond import Events, Json
-from flywheel.gateway.problems import ApiProblem
+from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.protocol.freeform import read_json
 from flywheel.gateway.service import Gateway
 from flywheel.records import Api
@@ -135,8 +135,13 @@ def _add_state(app: FastAPI, gateway: Gateway) -> None:
         return Json({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        """A live model is known and its engine answers."""
+        """A live model is known, its engine answers, and there is room to record what is said.
+
+        A queue that is full for a moment is no reason to send the traffic elsewhere; a full disk is.
+        """
         routing = gateway.router.live()
+        if (refusal := gateway.outbox.refusal()) and refusal.status == 503:
+            raise unavailable(refusal.message, f"capture_{refusal.reason}", retry_after=refusal.retry_after)
         return Json({"status": "ready", "live": routing.live.version, "routing": routing.n})
 
     async def metrics(_: Request) -> Response:

@@ -281,14 +281,16 @@ def test_a_lake_that_is_away_ends_in_503_and_recovers_when_it_is_back(tmp_path):
             taken += 1
             assert taken < 200
             await asyncio.sleep(0.02)
+        probe = await client.get("/readyz")
         ship_once(world.folder, lake, world.config.capture, keyring)
         await eventually(lambda: not world.recorder.refusal())
-        return taken, answer, await client.post(CHAT, json=ask())
+        return taken, answer, probe, await client.post(CHAT, json=ask())
 
-    taken, refused, after = world.run(use)
+    taken, refused, probe, after = world.run(use)
     assert taken >= 5
     assert (refused.status_code, code_of(refused)) == (503, "capture_outbox_full")
     assert "shipper" in refused.json()["error"]["message"]
+    assert (probe.status_code, code_of(probe)) == (503, "capture_outbox_full"), "traffic should go to another replica"
     assert after.status_code == 200
 
 

@@ -67,7 +67,7 @@ OPERATIONS = (
         "ConsentSent", errors=(*WITH_BODY, 404, 429),
     ),
     Operation("get", "/healthz", "health", "Whether the process lives", "Alive", open=True),
-    Operation("get", "/readyz", "ready", "Whether a live model answers", "Ready", errors=(503,), open=True),
+    Operation("get", "/readyz", "ready", "Whether it can answer, and record it", "Ready", errors=(503,), open=True),
     Operation("get", "/metrics", "metrics", "Counters of this replica, for Prometheus"),
     Operation("get", "/openapi.json", "openapi", "This document"),
 )  # fmt: skip
