@@ -19,7 +19,7 @@ import psutil
 import results_file
 from processor import fast_dtype
 
-SAMPLE_S = 2.0
+SAMPLE_S = 10.0  # reading the memory of all these processes takes a while itself
 
 
 def main() -> None:
