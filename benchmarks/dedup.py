@@ -101,7 +101,9 @@ sys.path[:0] = [sys.argv[3], sys.argv[4]]
 import dedup
 from flywheel.index.near import NearDuplicateIndex
 from flywheel.lake.store import ObjectStore
+from flywheel.text.minhash import near_duplicate_groups
 rows = json.load(open(sys.argv[1]))
+near_duplicate_groups(list(rows.values())[:50], dedup.THRESHOLD)
 store = ObjectStore(sys.argv[5])
 began, cpu = time.perf_counter(), time.process_time()
 groups = NearDuplicateIndex(store, "bench", dedup.THRESHOLD).update(rows)
