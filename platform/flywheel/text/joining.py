@@ -25,6 +25,7 @@ BUCKET: Final = 256
 _DEPTH: Final = 4  # keys of that many bands at the most decide about one hot bucket
 _PAIRS: Final = 1 << 16  # compared before it is looked again at which groups have merged
 _HELD: Final = 1 << 21  # pairs listed at once
+_SHARED: Final = 2  # bands that a pair must share to be compared (``minhash.banding`` counts on it)
 
 Flags = npt.NDArray[np.bool_]
 
@@ -65,7 +66,7 @@ def join(
         known: the first texts were compared with each other before: their groups, each named by its smallest index.
     """
     buckets = _Buckets.of(keys)
-    work = _Work(normals, np.unique(buckets.members), threshold, known, len(keys))
+    work = _Work(normals, keys, np.unique(buckets.members), threshold, known, len(keys))
     hot = Hot()
     work.compare(buckets.stars())
     buckets = buckets.mixed(work.root)
@@ -179,6 +180,7 @@ class _Work:
     """Groups as they grow, and the pairs that are known not to be similar."""
 
     normals: Sequence[str]
+    keys: npt.NDArray[np.uint32]
     wanted: Places
     threshold: float
     known: Places | None
@@ -217,6 +219,8 @@ class _Work:
         refusals: list[Places] = []
         for start in range(0, codes.size, _PAIRS):
             left, right = self._open(*np.divmod(codes[start : start + _PAIRS], self.count))
+            shared = (self.keys[left] == self.keys[right]).sum(axis=1) >= _SHARED
+            left, right = left[shared], right[shared]
             similar = self._sets.jaccards(self._place[left], self._place[right]) >= self.threshold
             self._merge(left[similar], right[similar])
             refusals.append(left[~similar] * self.count + right[~similar])

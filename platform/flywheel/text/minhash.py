@@ -1,13 +1,14 @@
 """Groups of near-duplicate texts: MinHash finds candidates, the exact Jaccard index decides.
 
 Banding after Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", section 3.4: with b bands of r
-rows, a pair of similarity s shares a band with probability 1 - (1 - s^r)^b.
+rows, a pair of similarity s shares a band with probability 1 - (1 - s^r)^b. Two shared bands are asked for: with
+p = s^r a pair shares fewer with probability (1 - p)^b + b p (1 - p)^(b - 1). Pairs far below the threshold hardly ever
+share two.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -20,11 +21,11 @@ from flywheel.text.joining import BUCKET, join
 from flywheel.text.normalise import normalise
 from flywheel.text.shingles import SHINGLE, ShingleSets, blocks, number_shingles
 
-PERMUTATIONS: Final = 128
+PERMUTATIONS: Final = 144
 """At the most, except for thresholds so low that even bands of one row need more."""
 MISS: Final = 1e-6
 """Chance that a pair exactly at the threshold is never looked at."""
-ALGORITHM: Final = f"rensa-{cast('Any', rensa).RMinHash.ALGORITHM_VERSION}/shingles-1/bands-1"
+ALGORITHM: Final = f"rensa-{cast('Any', rensa).RMinHash.ALGORITHM_VERSION}/shingles-1/bands-2"
 """What stored keys depend on besides the threshold: keys of another algorithm can be compared with nothing."""
 
 Keys = npt.NDArray[np.uint32]
@@ -127,7 +128,10 @@ def band_keys(normals: Sequence[str], threshold: float) -> Keys:
 
 def _bands(threshold: float, rows: int) -> int:
     sure = threshold**rows
-    return 1 if sure >= 1 - MISS else math.ceil(math.log(MISS) / math.log1p(-sure))
+    bands = 2
+    while bands <= PERMUTATIONS * 8 and (1 - sure) ** (bands - 1) * (1 - sure + bands * sure) > MISS:
+        bands += 1
+    return bands
 
 
 def _digests(normals: Sequence[str], permutations: int) -> Keys:
