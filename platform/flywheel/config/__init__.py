@@ -11,6 +11,7 @@ from flywheel.config.deciding import (
 )
 from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.learning import (
+    DedupConfig,
     FilterConfig,
     LoraConfig,
     QualityConfig,
@@ -48,6 +49,7 @@ __all__ = [
     "CaptureMode",
     "ChoosingConfig",
     "ClusterConfig",
+    "DedupConfig",
     "EndpointConfig",
     "EngineConfig",
     "EvaluationConfig",

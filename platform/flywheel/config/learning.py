@@ -51,6 +51,19 @@ class FilterConfig(Config):
     enabled: bool = Field(default=True, description="false keeps every consented row (for comparison only)")
 
 
+class DedupConfig(Config):
+    """How duplicates are found; how near is near is ``filter.near_duplicate_jaccard``."""
+
+    index: bool = Field(default=True, description="keep band keys in the lake: a turn computes those of new rows only")
+    bucket: int = Field(default=256, ge=2, description="prompts that share a band and are all compared; more: in part")
+    encoder: str | None = Field(
+        default=None,
+        description="finds duplicates in other words: wordllama, or the folder of a sentence-transformers model such "
+        "as MiniLM (pip install 'flywheel[similarity]'); default: off",
+    )
+    semantic_cosine: float = Field(default=0.95, gt=0, le=1, description="prompts at least this near mean the same")
+
+
 class QualityConfig(Config):
     """Signals, reward model, duplicates, filters."""
 
@@ -59,6 +72,7 @@ class QualityConfig(Config):
         default=None, description="a FilterConfig file, e.g. a sweep's winner; wins over filter"
     )
     reward: RewardModelConfig = Field(default_factory=RewardModelConfig)
+    dedup: DedupConfig = Field(default_factory=DedupConfig)
     failure_eval_share: float = Field(default=0.30, gt=0, lt=1, description="failures kept for evaluation")
     max_examples: int = Field(default=5_000, ge=1)
     min_examples: int = Field(default=50, ge=1, description="fewer than this: the turn stops before training")

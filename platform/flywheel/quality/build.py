@@ -14,6 +14,7 @@ from flywheel.quality.artifacts import read_rows, write_rows
 from flywheel.quality.candidates import build_candidates
 from flywheel.quality.dedup import exact_duplicates, near_evaluation
 from flywheel.quality.rows import Candidate, Drop, Exclusions
+from flywheel.quality.semantic import encoder_of, meant_by_suites
 from flywheel.records import Consent, Feedback, Inference, Record
 from flywheel.telemetry import Progress, Silent
 
@@ -75,10 +76,25 @@ def build(
         Drop(inference_id=row, reason="near_evaluation", detail=f"{overlap.kind} {overlap.score:.2f}")
         for row, overlap in similar.items()
     ]
-    rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in similar])
+    rows = [row for row in rows if row.inference_id not in similar]
+    meant = _meant(rows, excluded, config)
+    drops += [
+        Drop(inference_id=row, reason="near_evaluation", detail=f"semantic {cosine:.2f}")
+        for row, cosine in meant.items()
+    ]
+    rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in meant])
     result = _result(rows, drops + repeated, captured=len(inferences), work=work)
     progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured")
     return result
+
+
+def _meant(rows: list[Candidate], excluded: Exclusions, config: FlywheelConfig) -> dict[str, float]:
+    """Rows that say in other words what a suite says, where an encoder is configured."""
+    encode = encoder_of(config.quality.dedup)
+    if encode is None:
+        return {}
+    texts = [*excluded.texts, *excluded.decisive]
+    return meant_by_suites(rows, texts, encode, threshold=config.quality.dedup.semantic_cosine)
 
 
 def read(lake: Lake, config: FlywheelConfig, table: str, model: type[R], snapshot: Snapshot) -> list[R]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flywheel.config import FilterConfig, FlywheelConfig
+from flywheel.config import DedupConfig, FilterConfig, FlywheelConfig
 from flywheel.config.loader import config_hash
 from flywheel.errors import NotFoundInLakeError
 from flywheel.lake.keys import Keyring
@@ -20,14 +20,16 @@ from flywheel.lake.tables import Lake
 from flywheel.quality.build import BuildResult, ConsentRule, Snapshot, build
 from flywheel.quality.dedup import near_duplicates
 from flywheel.quality.filters import Columns, verdicts
+from flywheel.quality.known import known_groups, notice, report
 from flywheel.quality.reward import RewardModels, train_reward
 from flywheel.quality.rows import Candidate, Drop, Exclusions, Funnel
 from flywheel.quality.score import ScoreResult, SignalTable, read_signals, score
+from flywheel.quality.semantic import encoder_of, semantic_duplicates
 from flywheel.records import Example, Record, utcnow
 from flywheel.telemetry import Progress, Silent
 from flywheel.text.hashing import stable_hash
 
-NOT_UNIQUE = frozenset({"duplicate", "near_duplicate", "conflicting_target"})
+NOT_UNIQUE = frozenset({"duplicate", "near_duplicate", "conflicting_target", "semantic_duplicate"})
 
 
 class Dataset(Record):
@@ -98,7 +100,12 @@ def curate_rows(
     progress = progress or Silent()
     progress.start("curation", f"filter {filter_config.version}")
     signals = read_signals(lake, config, scored)
-    chosen = select(built.rows(), signals, filter_config, max_examples=config.quality.max_examples, seed=config.seed)
+    rows = built.rows()
+    known = known_groups(lake, config, filter_config, rows)
+    chosen = select(
+        rows, signals, filter_config, max_examples=config.quality.max_examples, seed=config.seed,
+        groups_of=known.of if known else None, dedup=config.quality.dedup,
+    )  # fmt: skip
     funnel = count(built, chosen)
     examples = [to_example(row) for row in chosen.kept]
     lineage = [*([f"reward/{models.id}"] if models.folds else []), *parents]
@@ -118,13 +125,14 @@ def curate_rows(
         "snapshot": {table: version for table, version in sorted(snapshot.items()) if version is not None},
         "funnel": funnel.model_dump(mode="json"),
         "drops": key,
+        "near_duplicates": report(known),
         "first_turn": turn_id,
     }
     write_manifest(lake, Manifest(
         kind="dataset", id=identity, flow=config.flow, created=utcnow(), parents=[*lineage, *tables],
         code_version=code_version, config_hash=config_hash(config.quality), seed=config.seed, data=data,
     ))  # fmt: skip
-    progress.finish(f"kept {funnel.kept:,} of {funnel.captured:,} captured")
+    progress.finish(f"kept {funnel.kept:,} of {funnel.captured:,} captured{notice(known.counts if known else None)}")
     origins = Counter(example.origin for example in examples)
     return Dataset(
         id=identity, flow=config.flow, examples=len(examples), corrections=origins["correction"],
@@ -133,9 +141,19 @@ def curate_rows(
 
 
 def select(
-    rows: Sequence[Candidate], signals: SignalTable, config: FilterConfig, *, max_examples: int, seed: int
+    rows: Sequence[Candidate],
+    signals: SignalTable,
+    config: FilterConfig,
+    *,
+    max_examples: int,
+    seed: int,
+    groups_of: Callable[[Sequence[str]], list[int]] | None = None,
+    dedup: DedupConfig | None = None,
 ) -> Selection:
-    """Pure: hold-outs, filter, near-duplicates, one person's cap, replay share, total cap; in that order."""
+    """Pure: hold-outs, filter, near-duplicates, one person's cap, replay share, total cap; in that order.
+
+    ``groups_of`` knows near-duplicates by their ids; ``dedup`` may name an encoder that finds those in other words.
+    """
     held = [row for row in rows if row.held_out is not None]
     drops = [Drop(inference_id=row.inference_id, reason="held_out", detail=row.held_out) for row in held]
     kept = [row for row in rows if row.held_out is None]
@@ -150,7 +168,8 @@ def select(
         return -reward[row.inference_id], stable_hash(str(seed), row.inference_id), row.inference_id
 
     steps: list[Callable[[list[Candidate]], tuple[list[Candidate], list[Drop]]]] = [
-        lambda some: near_duplicates(some, threshold=config.near_duplicate_jaccard, reward=reward),
+        lambda some: near_duplicates(some, threshold=config.near_duplicate_jaccard, reward=reward, groups_of=groups_of),
+        lambda some: _meaning(some, dedup or DedupConfig(), reward),
         lambda some: _cap_people(some, config.max_per_subject, best),
         lambda some: _replay(some, config.liked_per_correction, seed),
         lambda some: _cap(some, max_examples, "over_max_examples", best),
@@ -159,6 +178,15 @@ def select(
         kept, more = step(kept)
         drops += more
     return Selection(kept, drops)
+
+
+def _meaning(
+    rows: list[Candidate], config: DedupConfig, reward: Mapping[str, float]
+) -> tuple[list[Candidate], list[Drop]]:
+    encode = encoder_of(config)
+    if encode is None:
+        return rows, []
+    return semantic_duplicates(rows, encode, threshold=config.semantic_cosine, reward=reward)
 
 
 def count(built: BuildResult, chosen: Selection) -> Funnel:
