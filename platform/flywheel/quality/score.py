@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ from flywheel.quality.reward_fit import Choice, Scorer
 from flywheel.quality.rows import Candidate, prompt_text
 from flywheel.quality.signals import SIGNALS, agreement, engagement, form, stored, trust
 from flywheel.quality.signals.context import Context, Measured
+from flywheel.quality.signals.heavy import MARK, PREDICTED, Instruments, Marker, heavy_values, of_row
 from flywheel.quality.signals.light import columns, light_parts
+from flywheel.quality.signals.networks.instruments import configured
 from flywheel.quality.signals.stored import SignalTable
 from flywheel.quality.signals.versions import PEERS, REWARDS, switched_on, versions
 from flywheel.records import Record
@@ -59,19 +61,33 @@ def score(
     built: BuildResult,
     models: RewardModels,
     *,
+    live_model: Path | None = None,
+    marker: Marker | None = None,
     progress: Progress | None = None,
 ) -> ScoreResult:
-    """Score all candidates (those held out for tuning too). Scores that are in the lake are not made again."""
+    """Score all candidates (those held out for tuning too). Scores that are in the lake are not made again.
+
+    Args:
+        lake: holds the scores.
+        config: ``quality.signals`` says what is measured.
+        built: the candidates.
+        models: their reward models.
+        live_model: folder of the model whose perplexity is measured, where the configuration names no other.
+        marker: the judge, where the configuration wants its marks.
+        progress: is told how far it is.
+    """
     progress = progress or Silent()
-    identity = versions(
-        switched_on(config), rows=built.id, models=[models.id, bool(models.folds)], settings=_settings(config)
-    )
+    instruments = Instruments(configured(config, live_model), marker)
+    on = switched_on(config)
+    settings = _settings(config, instruments)
+    identity = versions(on, rows=built.id, models=[models.id, bool(models.folds)], settings=settings)
     count = built.candidates + built.held_out
     progress.start("signals", f"{count:,} rows")
     stale = sorted(identity.keys() - _there(lake, config.flow, identity))
     if stale:
         wanted = {name: identity[name] for name in stale}
-        parts = _parts(lake, config, built, models=models, wanted=wanted, progress=progress) if count else []
+        sources = _Sources(models, instruments, progress)
+        parts = _parts(lake, config, built, wanted=wanted, sources=sources) if count else []
         app = f"score/{config.flow}/{content_id('scoring', sorted(wanted.values()))}"
         lake.commit_files("signals", parts, app=app, version=1)
     progress.finish(f"{count:,} rows" + ("" if stale else ", found in the lake"))
@@ -93,45 +109,63 @@ def _there(lake: Lake, flow: str, identity: Mapping[str, str]) -> set[str]:
     return {name for name, version in identity.items() if version in found}
 
 
-def _settings(config: FlywheelConfig) -> dict[str, Any]:
+def _settings(config: FlywheelConfig, instruments: Instruments) -> dict[str, Any]:
     """What signals depend on beside rows and reward models; see ``signals.versions``."""
+    quality = config.quality
     names = load_names(config.privacy.names_file)
     return {
-        "folds": config.quality.reward.folds,
+        **{name: one.identity for name, one in instruments.networks.items()},
+        MARK: [instruments.marker and instruments.marker.version, quality.signals.judge.max_rows, config.seed],
+        PREDICTED: [quality.signals.engagement.model_dump(mode="json"), quality.reward.folds, config.seed],
+        "folds": quality.reward.folds,
         "privacy": [config.privacy.model_dump(mode="json", exclude={"names_file"}), sorted(names)],
     }
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """What the values of signals come from beside the rows."""
+
+    models: RewardModels
+    instruments: Instruments
+    progress: Progress
+
+
 def _parts(
-    lake: Lake, config: FlywheelConfig, built: BuildResult, *, models: RewardModels, wanted: Mapping[str, str],
-    progress: Progress,
-) -> list[Part]:  # fmt: skip
+    lake: Lake, config: FlywheelConfig, built: BuildResult, *, wanted: Mapping[str, str], sources: _Sources
+) -> list[Part]:
     """Parquet parts with the values of the signals in ``wanted`` (name -> version), not committed."""
     base = Context(privacy=config.privacy, names=load_names(config.privacy.names_file))
-    light = {name: version for name, version in wanted.items() if SIGNALS[name].scope == "row"}
+    alone = {one.name for one in SIGNALS.values() if one.scope == "row" and one.cost == "free"}
+    light = {name: version for name, version in wanted.items() if name in alone}
     rest = {name: version for name, version in wanted.items() if name not in light}
     parts = light_parts(lake, config.flow, built.path(), versions=light, context=base) if light else []
     if rest:
-        measured, context = _measured(lake, config, built.rows(), models=models, wanted=rest, progress=progress)
+        measured, context = _measured(lake, config, built, wanted=rest, sources=sources)
         parts += _write(lake, config, measured, context=replace(context, privacy=base.privacy), wanted=rest)
     return parts
 
 
 def _measured(
-    lake: Lake, config: FlywheelConfig, rows: list[Candidate], *, models: RewardModels, wanted: Mapping[str, str],
-    progress: Progress,
-) -> tuple[list[Measured], Context]:  # fmt: skip
+    lake: Lake, config: FlywheelConfig, built: BuildResult, *, wanted: Mapping[str, str], sources: _Sources
+) -> tuple[list[Measured], Context]:
     """What needs all rows: the passes whose results a wanted signal reads, and no other."""
+    rows, progress = built.rows(), sources.progress
     reads = {field for name in wanted for field in SIGNALS[name].inputs}
     forms = form.learn(rows)
-    folds = make_folds(rows, config.quality.reward.folds) if reads & (PEERS | REWARDS) else Folds([], [])
+    folded = reads & (PEERS | REWARDS) or PREDICTED in wanted
+    folds = make_folds(rows, config.quality.reward.folds) if folded else Folds([], [])
     supported = agreement.cross_fit(rows, folds, forms) if reads & PEERS else [None] * len(rows)
     rewards: dict[str, dict[str, Any]] = {}
     if reads & REWARDS:
-        found = _rewards(lake.store, config.quality.reward, rows, folds=folds, models=models, progress=progress)
+        found = _rewards(lake.store, config.quality.reward, rows, folds=folds, models=sources.models, progress=progress)
         rewards = usable(found)
+    heavy = heavy_values(
+        lake, config, rows, wanted=wanted, folds=folds, instruments=sources.instruments, batch=built.id,
+        progress=progress,
+    )  # fmt: skip
     measured = [
-        Measured(row, **rewards.get(row.inference_id, {}), agreement=support)
+        Measured(row, **rewards.get(row.inference_id, {}), agreement=support, heavy=of_row(heavy, row.inference_id))
         for row, support in zip(rows, supported, strict=True)
     ]
     raters, mean = trust.learn(measured)

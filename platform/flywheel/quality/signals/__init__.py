@@ -26,6 +26,7 @@ from flywheel.quality.signals.explicit import EXPLICIT
 from flywheel.quality.signals.form import FORMAT
 from flywheel.quality.signals.language import LANGUAGE
 from flywheel.quality.signals.length import LENGTH
+from flywheel.quality.signals.networked import JUDGE, PERPLEXITY, PREDICTED, REPROMPT_SEMANTIC, REWARD, TOXICITY
 from flywheel.quality.signals.repetition import REPETITION
 from flywheel.quality.signals.reprompt import REPROMPT
 from flywheel.quality.signals.residue import RESIDUE
@@ -44,6 +45,7 @@ SIGNALS: dict[str, Declared] = {
     for one in (
         EXPLICIT, COMPARISON, DISTANCE, COMMENT, COPIED, CLICKED, DWELL, COMPLETED, ABANDONED, REPROMPT, ENGAGEMENT,
         FORMAT, LANGUAGE, LENGTH, REPETITION, RESIDUE, AGREEMENT, MARGIN, PREFERENCE, WINS, PERCENTILE, TRUST,
+        REPROMPT_SEMANTIC, REWARD, PERPLEXITY, TOXICITY, PREDICTED, JUDGE,
     )
 }  # fmt: skip
 
