@@ -1,10 +1,11 @@
 import json
 
-import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from flywheel.cli.main import app
 from flywheel.errors import UsageError
+from flywheel.operate.render import funnel_table
 
 
 def run(*words):
@@ -37,6 +38,9 @@ def test_an_unknown_name_says_which_there_are():
     assert "length" in str(result.exception)
 
 
-@pytest.mark.parametrize("word", ["--help"])
-def test_help(word):
-    assert run(word).exit_code == 0
+def test_the_funnel_names_the_signals_behind_a_reason():
+    console = Console(record=True, width=100)
+    console.print(funnel_table({"captured": 9, "dropped": {"others_disagree": 3, "no_training_consent": 1}}))
+    shown = console.export_text()
+    assert "dropped: others_disagree (agreement)" in shown
+    assert "dropped: no_training_consent " in shown

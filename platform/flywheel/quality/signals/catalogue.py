@@ -29,6 +29,11 @@ class Entry(Record):
     decides: list[str]
 
 
+def deciding(reason: str) -> list[str]:
+    """Names of the signals that a reason of the funnel rests on; none for rules that are about no signal."""
+    return sorted(one.name for one in SIGNALS.values() if reason in one.decides)
+
+
 def catalogue(config: FlywheelConfig, name: str | None = None) -> list[Entry]:
     """Every signal, or one; the cheapest first, then by name.
 

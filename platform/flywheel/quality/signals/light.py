@@ -5,6 +5,7 @@ The driver never holds a row: it hands out ranges and gets the names of files, s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -62,7 +63,7 @@ def light_parts(
     def measure_range(one: dict[str, Any]) -> dict[str, Any]:
         rows = [Measured(row) for row in rows_of(path, one["start"], one["end"])]
         parts = lake.write_parts(TABLE, as_table(*columns(rows, context, names), versions), flow=flow) if rows else []
-        return {"parts": [asdict(part) for part in parts]}
+        return {"parts": json.dumps([asdict(part) for part in parts])}  # text: an empty list has no type
 
     data = ray.data.from_items(work, override_num_blocks=len(work)).map(measure_range, num_cpus=cpus)
-    return [Part(**part) for row in data.iter_rows() for part in row["parts"]]
+    return [Part(**part) for row in data.iter_rows() for part in json.loads(row["parts"])]

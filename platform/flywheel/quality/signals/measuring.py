@@ -93,9 +93,8 @@ def through_pool(
         yield int(row["place"]), dict(zip(row["ids"], (_value(one) for one in row["values"]), strict=True))
 
 
-def _value(stored: Any) -> float | None:
-    """A value that may have become NaN on its way through Arrow and pandas."""
-    return None if stored is None or math.isnan(stored) else float(stored)
+def _value(carried: float) -> float | None:
+    return None if math.isnan(carried) else float(carried)
 
 
 class MeasuringActor:
@@ -111,4 +110,7 @@ class MeasuringActor:
     def __call__(self, chunk: dict[str, Any]) -> dict[str, Any]:
         """Values of the chunk's items, in order."""
         items = list(chunk["items"])
-        return {"place": chunk["place"], "ids": [one["inference_id"] for one in items], "values": self._measure(items)}
+        ids = [one["inference_id"] for one in items]
+        # NaN, not None: a chunk of nothing but nulls would have a type of its own among the blocks.
+        values = [math.nan if value is None else value for value in self._measure(items)]
+        return {"place": chunk["place"], "ids": ids, "values": values}

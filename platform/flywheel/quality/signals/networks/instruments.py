@@ -51,8 +51,16 @@ class Instrument:
             from flywheel.quality.signals.networks.encoder import StaticSimilarity
 
             return Loaded(self, StaticSimilarity())
-        networks = [_network(self, folder) for folder in self.folders]
+        networks = [self.network(place) for place in range(len(self.folders))]
         return Loaded(self, partial(_ensemble, networks, self))
+
+    def network(self, place: int = 0) -> Network:
+        """One of the networks alone.
+
+        Raises:
+            ModelError: its folder does not hold what is needed.
+        """
+        return _network(self, self.folders[place])
 
 
 class Loaded:
