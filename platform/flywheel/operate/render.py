@@ -69,14 +69,18 @@ class TerminalProgress:
 
 
 def funnel_table(funnel: dict[str, Any]) -> Table:
-    """Captured, consented, unique, kept, and every reason a row was dropped for."""
+    """Captured, consented, unique, kept, and every reason a row was dropped for, with the signals it rests on."""
+    from flywheel.quality.signals.catalogue import deciding
+
     table = Table(title="Funnel", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for stage in ("captured", "consented", "unique", "kept"):
         table.add_row(stage, f"{funnel.get(stage, 0):,}")
     for reason, count in sorted(funnel.get("dropped", {}).items(), key=lambda item: -item[1]):
-        table.add_row(_plain(f"dropped: {reason}", style="dim"), f"[dim]{count:,}[/]")
+        signals = deciding(reason)
+        label = f"dropped: {reason}" + (f" ({', '.join(signals)})" if signals else "")
+        table.add_row(_plain(label, style="dim"), f"[dim]{count:,}[/]")
     return table
 
 

@@ -40,9 +40,13 @@ class BuildResult(Record):
     liked: int
     dropped: dict[str, int]
 
+    def path(self) -> Path:
+        """The file of the candidates, one JSON object a line."""
+        return Path(self.folder) / "candidates.jsonl"
+
     def rows(self) -> list[Candidate]:
         """The candidates, ordered by inference id."""
-        return read_rows(Path(self.folder) / "candidates.jsonl", Candidate)
+        return read_rows(self.path(), Candidate)
 
     def drops(self) -> list[Drop]:
         """Every other captured inference with its reason."""

@@ -71,7 +71,7 @@ def curate(
     built = build(lake, config, snapshot=snapshot, consented=consented, excluded=excluded, work=work, progress=progress)
     base = Path(config.quality.reward.base or live_model)
     models = train_reward(lake, config, built, base=base, code_version=code_version, progress=progress)
-    scored = score(lake, config, built, models, progress=progress)
+    scored = score(lake, config, built, models, live_model=live_model, progress=progress)
     return curate_rows(
         lake, config, keyring, built, models=models, scored=scored, filter_config=config.quality.filter,
         snapshot=snapshot, turn_id=turn_id, code_version=code_version, progress=progress,

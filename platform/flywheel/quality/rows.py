@@ -27,6 +27,12 @@ class Evidence(Record):
     abandons: int = 0
     reprompts: int = 0
     dwell_ms: float | None = Field(default=None, description="longest dwell on the answer")
+    won: int = Field(default=0, description="comparisons that preferred this answer")
+    lost: int = 0
+    tied: int = 0
+    comments: list[str] = Field(default_factory=list[str], description="in the order in which they were written")
+    completed_share: float | None = Field(default=None, description="mean share read or used, where it was reported")
+    next_message: str | None = Field(default=None, description="what the person wrote next in the conversation")
 
 
 class Candidate(Record):

@@ -25,6 +25,7 @@ from flywheel.training.export import ADAPTER
 from flywheel.training.finetune import finetune
 from flywheel.workflow.evaluations.contamination import refuse_contaminated
 from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.measuring import live_folder, marker
 from flywheel.workflow.turns.steps import Artifact
 from flywheel.workflow.turns.sweep import sweep as sweep_filter
 
@@ -67,7 +68,15 @@ def reward(context: Context, done: dict[str, Artifact], progress: Progress) -> A
 
 def score(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Every signal of every candidate, by Ray Data."""
-    found = score_rows(context.lake, context.config, built(done), _models(done), progress=progress)
+    found = score_rows(
+        context.lake,
+        context.config,
+        built(done),
+        _models(done),
+        live_model=live_folder(context, _base(done)),
+        marker=marker(context, done["snapshot"]["tables"].get("inferences")),
+        progress=progress,
+    )
     return found.model_dump(mode="json")
 
 
