@@ -157,9 +157,11 @@ DEFAULT_RULES: Final = (
     FilterRule(signal="rater_trust", at_least="min_rater_trust", reason="untrusted_rater"),
     FilterRule(signal="agreement", at_least="min_agreement", reason="others_disagree"),
     FilterRule(signal="preference", at_least="min_preference", reason="low_preference"),
-    FilterRule(signal="reward_margin", at_least="min_reward_margin", for_="corrections", reason="low_reward_margin"),
-    FilterRule(signal="liked_percentile", at_least="min_liked_reward", for_="liked", reason="low_reward"),
-)
+    FilterRule.model_validate({"signal": "reward_margin", "at_least": "min_reward_margin", "for": "corrections",
+                               "reason": "low_reward_margin"}),
+    FilterRule.model_validate({"signal": "liked_percentile", "at_least": "min_liked_reward", "for": "liked",
+                               "reason": "low_reward"}),
+)  # fmt: skip
 """Asked in this order: the first that a row fails is its reason."""
 
 DEFAULT_VOTES: Final = Votes(

@@ -58,26 +58,24 @@ def number(bound: float | str, config: FilterConfig) -> float:
 def meets(values: Floats, rule: FilterRule, config: FilterConfig) -> Bools:
     """Which values meet a rule's condition; one that was not measured does as ``missing`` says.
 
-    A comparison with NaN is false, so for ``missing: pass`` the rule asks which values *break* the condition.
+    A comparison with NaN is false, so the rule asks which values *break* the condition.
     """
     low, high = limits(rule, config)
+    broken = values < low if low > -np.inf else values > high
+    if low > -np.inf and high < np.inf:
+        broken |= values > high
     if rule.missing == "fail":
-        met = values >= low if low is not None else values <= high
-        return met & (values <= high) if low is not None and high is not None else met
-    broken = values < low if low is not None else values > high
-    return ~(broken | (values > high)) if low is not None and high is not None else ~broken
+        broken |= np.isnan(values)
+    return ~broken
 
 
-def limits(rule: FilterRule, config: FilterConfig) -> tuple[float | None, float | None]:
-    """Lowest and highest value that meets the rule, both included; None: no such end."""
-    if rule.at_least is not None:
-        return number(rule.at_least, config), None
-    if rule.at_most is not None:
-        return None, number(rule.at_most, config)
-    low, high = rule.between if rule.between is not None else (rule.equals, rule.equals)
-    assert low is not None  # a rule has exactly one condition
-    assert high is not None
-    return number(low, config), number(high, config)
+def limits(rule: FilterRule, config: FilterConfig) -> tuple[float, float]:
+    """Lowest and highest value that meets the rule, both included; infinite where there is no such end."""
+    if rule.between is not None:
+        return number(rule.between[0], config), number(rule.between[1], config)
+    low = rule.at_least if rule.at_least is not None else rule.equals
+    high = rule.at_most if rule.at_most is not None else rule.equals
+    return number(-np.inf if low is None else low, config), number(np.inf if high is None else high, config)
 
 
 def concerns(rule: FilterRule, correction: Bools) -> Bools:
@@ -100,7 +98,8 @@ def outcomes(rows: Columns, config: FilterConfig) -> Iterator[tuple[str, Bools]]
 
 def approves(values: Floats, correction: Bools, vote: Vote) -> Bools:
     """Which rows a signal approves of."""
-    said = values > vote.above if vote.above is not None else values < vote.below
+    below = -np.inf if vote.below is None else vote.below
+    said = values > vote.above if vote.above is not None else values < below
     return said | correction if vote.corrections == "approve" else said
 
 

@@ -101,9 +101,9 @@ def _rule(row: Columns, rule: FilterRule, config: FilterConfig) -> RuleCheck:
 def bound_text(rule: FilterRule, config: FilterConfig) -> str:
     """A rule's condition as a person reads it, with the number behind a threshold's name."""
     low, high = limits(rule, config)
-    if low is not None and high is not None:
+    if math.isfinite(low) and math.isfinite(high):
         return f"= {low:g}" if rule.equals is not None else f"in [{low:g}, {high:g}]"
-    sign, bound, stated = (">=", low, rule.at_least) if low is not None else ("<=", high, rule.at_most)
+    sign, bound, stated = (">=", low, rule.at_least) if math.isfinite(low) else ("<=", high, rule.at_most)
     return f"{sign} {bound:g}" + (f" ({stated})" if isinstance(stated, str) else "")
 
 
