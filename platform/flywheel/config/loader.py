@@ -37,7 +37,7 @@ def load(model: type[T], path: Path | None = None, overrides: dict[str, Any] | N
     try:
         loaded = model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(model, error, path)}") from error
+        raise ConfigError(f"{source}: {_explain(model, error, path, overrides or ())}") from error
     if isinstance(loaded, FlywheelConfig):
         whole = _with_files(loaded)
         _check_reachable(whole, source)
@@ -113,11 +113,11 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
     data[leaf] = value
 
 
-def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) -> str:
+def _explain(model: type[BaseModel], error: ValidationError, path: Path | None, overridden: Collection[str]) -> str:
     lines = []
     for item in error.errors():
         place = f"'{'.'.join(str(part) for part in item['loc'])}'" if item["loc"] else "the file"
-        line = line_of(path, item["loc"])
+        line = None if _among(item["loc"], overridden) else line_of(path, item["loc"])
         place += f" (line {line})" if line else ""
         if item["type"] == "extra_forbidden":
             *section, key = item["loc"]
@@ -129,6 +129,12 @@ def _explain(model: type[BaseModel], error: ValidationError, path: Path | None) 
             given = "" if isinstance(item["input"], Mapping | BaseModel) else f" (got {item['input']!r})"
             lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(lines)
+
+
+def _among(place: tuple[int | str, ...], keys: Collection[str]) -> bool:
+    """Whether a value came from an override and not from the file."""
+    written = ".".join(str(part) for part in place) + "."
+    return any(written.startswith(f"{key}.") or f"{key}.".startswith(written) for key in keys)
 
 
 def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:

@@ -112,7 +112,7 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
         turn_id=context.turn.turn_id,
         code_version=context.code_version,
         parents=[manifest] if manifest else [],
-        older=_learnt_before(context, done, chosen),
+        older=learnt_rows(context, done, chosen),
         progress=progress,
     )
     artifact: Artifact = dataset.model_dump(mode="json")
@@ -125,7 +125,7 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
     return artifact
 
 
-def _learnt_before(context: Context, done: dict[str, Artifact], chosen: FilterConfig) -> frozenset[str]:
+def learnt_rows(context: Context, done: dict[str, Artifact], chosen: FilterConfig) -> frozenset[str]:
     """Rows behind the model that this turn learns from. What only a rejected candidate saw is still new to it."""
     if chosen.older_per_new is None:
         return frozenset()
