@@ -1,4 +1,4 @@
-"""Search the filter thresholds on the `tune` labels; the winner is a file for quality.filter_file.
+"""Search the filter thresholds on the `tune` labels; the winner is a file for `flywheel filters diff` and `adopt`.
 
 ray job submit --working-dir . -- python jobs/sweep.py --config configs/local/flywheel.yaml --out filter.yaml
 """

@@ -10,6 +10,7 @@ import typer
 from flywheel.cli import (
     canary,
     cases,
+    curation,
     data,
     evaluation,
     gate,
@@ -31,7 +32,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (setup, service, keys, turns, canary, data, signals, labels, cases, evaluation, judges, gate, models):
+for group in (
+    setup,
+    service,
+    keys,
+    turns,
+    curation,
+    canary,
+    data,
+    signals,
+    labels,
+    cases,
+    evaluation,
+    judges,
+    gate,
+    models,
+):
     app.add_typer(group.commands)
 
 

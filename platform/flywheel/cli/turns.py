@@ -95,13 +95,13 @@ def sweep(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search the filter thresholds against the `tune` labels; use the winner with quality.filter_file."""
+    """Search the filter thresholds against the `tune` labels; `flywheel filters` shows and adopts the winner."""
     from flywheel.workflow.turns.turn import run_sweep
 
     result = run_sweep(load_config(config, set_), out=out, progress=progress_bar(as_json))
     print_json(result) if as_json else print(
         f"{out}: score {result['value']:.3f} from {result['proposals']} proposals "
-        f"(the current filter scores {result['start_value']:.3f}). Use it: --set quality.filter_file={out}"
+        f"(the current filter scores {result['start_value']:.3f}). Look at it: flywheel filters diff {out}"
     )
 
 

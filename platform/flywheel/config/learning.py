@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from flywheel.config.base import Config
+from flywheel.config.filters import DEFAULT_RULES, DEFAULT_VOTES, FilterRule, Votes, Weights
 from flywheel.config.signals import SignalsConfig
 
 
@@ -49,7 +50,27 @@ class FilterConfig(Config):
     require_format: bool = Field(default=True, description="targets must have the form most good answers have")
     near_duplicate_jaccard: float = Field(default=0.9, gt=0, le=1, description="drop rows at least this similar")
     liked_per_correction: float = Field(default=1.0, ge=0, description="replay share: liked rows per correction")
+    older_per_new: float | None = Field(
+        default=None, ge=0, description="replay share: rows that the model learnt from before, per new row; null: any"
+    )
+    rules: tuple[FilterRule, ...] = Field(
+        default=DEFAULT_RULES, description="asked in this order; a bound may name one of the thresholds above"
+    )
+    votes: Votes = Field(default=DEFAULT_VOTES, description="approval by k of the signals' groups")
+    weights: Weights | None = Field(default=None, description="loss weights of kept rows; null: all weigh 1")
     enabled: bool = Field(default=True, description="false keeps every consented row (for comparison only)")
+
+    @model_validator(mode="after")
+    def _reasons_differ(self) -> FilterConfig:
+        reasons = [rule.reason for rule in self.rules] + [self.votes.reason]
+        twice = sorted({reason for reason in reasons if reasons.count(reason) > 1})
+        if twice:
+            raise ValueError(f"each rule needs a reason of its own, and {', '.join(twice)} is given twice")
+        if self.votes.k == "min_votes" and self.min_votes > len(self.votes.groups):
+            raise ValueError(
+                f"min_votes is {self.min_votes}, but {len(self.votes.groups)} groups vote, so no row could ever pass"
+            )
+        return self
 
 
 class DedupConfig(Config):

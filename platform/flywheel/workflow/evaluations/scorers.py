@@ -27,6 +27,7 @@ from flywheel.quality.reward_fit import Choice
 from flywheel.quality.reward_fit import Scorer as RewardModel
 from flywheel.records import Check, CheckKind
 from flywheel.workflow.evaluations.check_judge import check_judge
+from flywheel.workflow.evaluations.reward_trial import refuse_constant_winners
 
 _Made = tuple[Scorer, str]
 """A scorer, and what exactly scores."""
@@ -45,14 +46,19 @@ def scoring(lake: Lake, config: FlywheelConfig, checks: Iterable[Check], *, at_o
 
 
 def check_markable(lake: Lake, config: FlywheelConfig) -> None:
-    """Look whether every case that a turn will ask can be marked here.
+    """Look whether every case that a turn will ask can be marked here, and no constant answer wins where it counts.
 
     Raises:
-        UsageError: names the first case that cannot, and what to do.
+        UsageError: names the first case that cannot, or the reward model that a constant wins by, and what to do.
     """
-    cases = load_cases(lake, config.flow, [*config.decisive_suites(), *config.evaluation.report_suites])
+    decisive = config.decisive_suites()
+    cases = load_cases(lake, config.flow, [*decisive, *config.evaluation.report_suites])
     judged = config.judging.backend != "none"  # its engine starts when it is asked
-    refuse_bad([case for case in cases if not (judged and case.check.kind == "judge")], make_scorers(lake, config))
+    scorers = make_scorers(lake, config)
+    refuse_bad([case for case in cases if not (judged and case.check.kind == "judge")], scorers)
+    if any(case.check.kind == "reward" for case in cases):
+        counting = load_cases(lake, config.flow, decisive)
+        refuse_constant_winners(counting, scorers, most=config.judging.max_constant_wins)
 
 
 def make_scorers(

@@ -9,9 +9,10 @@ from typing import Any
 from flywheel.capture.leaks import scan as scan_texts
 from flywheel.config import FilterConfig, load
 from flywheel.errors import LeakError, UsageError
-from flywheel.lake.manifests import read_manifest
+from flywheel.lake.manifests import lineage, read_manifest
 from flywheel.quality.build import BuildResult, build
 from flywheel.quality.curate import Dataset, curate_rows, read_examples
+from flywheel.quality.replay import learnt_before
 from flywheel.quality.reward import RewardModels, train_reward
 from flywheel.quality.rows import Exclusions
 from flywheel.quality.score import ScoreResult
@@ -108,7 +109,7 @@ def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
 
 def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Apply the filter: examples, drops with reasons, the dataset's manifest and the funnel."""
-    manifest = done["sweep"].get("manifest")
+    manifest, chosen = done["sweep"].get("manifest"), FilterConfig.model_validate(done["sweep"]["filter"])
     dataset = curate_rows(
         context.lake,
         context.config,
@@ -116,11 +117,12 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
         built(done),
         models=_models(done),
         scored=scored(done),
-        filter_config=FilterConfig.model_validate(done["sweep"]["filter"]),
+        filter_config=chosen,
         snapshot=done["snapshot"]["tables"],
         turn_id=context.turn.turn_id,
         code_version=context.code_version,
         parents=[manifest] if manifest else [],
+        older=learnt_rows(context, done, chosen),
         progress=progress,
     )
     artifact: Artifact = dataset.model_dump(mode="json")
@@ -131,6 +133,13 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
             "collect more feedback or loosen the filter"
         )
     return artifact
+
+
+def learnt_rows(context: Context, done: dict[str, Artifact], chosen: FilterConfig) -> frozenset[str]:
+    """Rows behind the model that this turn learns from. What only a rejected candidate saw is still new to it."""
+    if chosen.older_per_new is None:
+        return frozenset()
+    return learnt_before(lineage(context.lake, "model", _base(done)))
 
 
 def scan(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:

@@ -14,6 +14,7 @@ from flywheel.errors import UsageError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.lease import Held
 from flywheel.lake.tables import Lake, open_lake
+from flywheel.quality.filters_check import check_filter
 from flywheel.records import utcnow
 from flywheel.registry.tracking import track
 from flywheel.rollout import promotion
@@ -138,6 +139,7 @@ def run_turn_under(
     if model is not None:
         promotion.start(lake, config, model)
     prepare.check_ready(lake, config)
+    check_filter(config.quality.filter)  # hours of scoring later would be late
     if new:
         _unshadow_abandoned(lake, config)
     turn = open_turn(lake.store, config, new=new)
