@@ -17,6 +17,7 @@ from flywheel.config.learning import (
     RewardModelConfig,
     SweepConfig,
     TrainingConfig,
+    TrustConfig,
 )
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
@@ -73,6 +74,7 @@ __all__ = [
     "SweepConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "TrustConfig",
     "config_hash",
     "dump",
     "load",
