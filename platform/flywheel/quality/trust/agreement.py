@@ -21,8 +21,11 @@ from flywheel.quality.trust.statements import Bools, Floats, Ints
 
 MOST = 12.0
 """Log-odds beyond which nothing is more certain; keeps sums of exponentials exact."""
-LEAST_RELIABLE, MOST_RELIABLE = 0.05, 0.95
-"""No rater's single vote weighs more than three others'."""
+LEAST_RELIABLE, MOST_RELIABLE = 0.5, 0.95
+"""A rater worse than chance is not heard, rather than believed in reverse: else attackers steer by lying openly."""
+ANCHOR = 20.0
+"""Weight of ``prior`` in the mean reliability, in votes. People are right more often than not: that is what tells
+truth from its mirror image, and a handful of votes must not overturn it."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def dawid_skene(
     for _ in range(rounds):
         right = _right(votes, _weights(votes, reliability, alternatives), other=other, alone=leave_one_out)
         total = np.bincount(votes.actor[counts], right[counts], minlength=votes.actors)
-        mean = float(right[counts].mean()) if counts.any() else prior
+        mean = float((right[counts].sum() + ANCHOR * prior) / (counts.sum() + ANCHOR))
         updated = (total + prior_votes * mean) / np.maximum(evidence + prior_votes, 1e-12)
         moved = float(np.abs(updated - reliability).max(initial=0.0))
         reliability = updated
