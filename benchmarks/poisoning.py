@@ -1,8 +1,8 @@
 """How much of an attack on the feedback survives quarantine, and what honest people lose by it.
 
 36 cells: four attacks (praise of garbage, burying good answers, pasted corrections, a slow drip behind a good name),
-0.5, 1 and 4 % of all feedback rows, from 1, 20 and 250 accounts; and a world without an attack. ``poisoning_world`` says
-what the worlds are and what attackers know. Every cell goes through the functions that building candidates uses.
+0.5, 1 and 4 % of all feedback rows, from 1, 20 and 250 accounts; and a world without an attack. ``poisoning_world``
+says what the worlds are and what attackers know. Every cell goes through the functions that building candidates uses.
 
     python benchmarks/poisoning.py [--rows 100000] [--seed 0] [--short]
 
@@ -69,9 +69,9 @@ def measure(world: World, config: TrustConfig) -> Row:
     }
 
 
-def cell(settings: Settings, attack: str | None, share: float, accounts: int, seed: int, config: TrustConfig) -> Row:
+def cell(settings: Settings, attack: str | None, *, share: float, accounts: int, seed: int, config: TrustConfig) -> Row:
     """One measured world with whether it keeps the promise; limits scale with its rows."""
-    found = measure(make_world(settings, attack, share, accounts, seed), config)
+    found = measure(make_world(settings, attack, share=share, accounts=accounts, seed=seed), config)
     few = found["survive"] < MOST_ROWS * settings.rows / ROWS
     clean = found["poisoned"] + found["buried"] < max(1.0, MOST_OF_DATASET * found["dataset"])
     if attack == "drip":
@@ -104,12 +104,14 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings.of(10_000 if options.short else options.rows)
     shares, accounts = ((0.01,), (1, 20)) if options.short else (SHARES, ACCOUNTS)
-    rows = [cell(settings, None, 0.0, 0, options.seed, TrustConfig())]
+    rows = [cell(settings, None, share=0.0, accounts=0, seed=options.seed, config=TrustConfig())]
     show(rows[0])
     for attack in ATTACKS:
         for share in shares:
             for number in accounts:
-                rows.append(cell(settings, attack, share, number, options.seed, TrustConfig()))
+                rows.append(
+                    cell(settings, attack, share=share, accounts=number, seed=options.seed, config=TrustConfig())
+                )
                 show(rows[-1])
     if not options.short:
         picture(rows, results_file.RESULTS / "quality-poisoning.svg")
@@ -120,7 +122,8 @@ def show(row: Row) -> None:
     """One line of the table."""
     print(
         f"{row['attack']:<7}{row['share']:>6.1%}{row['accounts']:>5} accounts  survive {row['survive']:>5} of "
-        f"{row['hostile']:<5} poisoned {row['poisoned']:>4}  buried {row['buried']:>4}  good lost {row['good_lost']:.2%}  "
+        f"{row['hostile']:<5} poisoned {row['poisoned']:>4}  buried {row['buried']:>4}  "
+        f"good lost {row['good_lost']:.2%}  "
         f"mistakes out {row['mistakes_out']:.0%}  {'ok' if row['met'] else 'MISSED: ' + row['missed']}  "
         f"{row['good_lost_by']}",
         flush=True,

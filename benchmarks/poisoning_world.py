@@ -26,12 +26,14 @@ FLOW = "support"
 CAP = 100
 """What the attacker knows: TrustConfig's default of ``max_unconfirmed``."""
 
-WORDS = (
-    "account billing card charge invoice refund order parcel delivery address login password reset screen device app "
-    "update crash battery cable router signal phone number plan upgrade cancel contract statement balance transfer "
-    "limit currency travel hotel booking seat ticket luggage delay voucher coupon discount gift return exchange repair "
-    "warranty manual setup language keyboard mouse printer camera speaker headset charger network outage backup email"
-).split()
+_VOCABULARY = """
+account billing card charge invoice refund order parcel delivery address login password reset screen device
+app update crash battery cable router signal phone number plan upgrade cancel contract statement balance
+transfer limit currency travel hotel booking seat ticket luggage delay voucher coupon discount gift return
+exchange repair warranty manual setup language keyboard mouse printer camera speaker headset charger network
+outage backup email
+"""
+WORDS = _VOCABULARY.split()
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -149,7 +151,7 @@ def _honest(scene: Scene, person: int, prompt: int, errors: Floats) -> Row:
     # The model answers a question mostly alike: of the questions, a share is answered wrongly.
     knows = (prompt * 2654435761 % 1000) / 1000 < settings.model_right
     served = right if knows != (rng.random() < 0.1) else wrong
-    return _react(scene, person, text, served, right, wrong, errors, scene.time())
+    return _react(scene, person, text, served, (right, wrong), errors=errors, at=scene.time())
 
 
 def _outage(scene: Scene, person: int, errors: Floats) -> Row:
@@ -157,12 +159,15 @@ def _outage(scene: Scene, person: int, errors: Floats) -> Row:
     rng = scene.rng
     text = f"{('app', 'site', 'login', 'service')[rng.integers(4)]} is down {('again', 'now', 'here')[rng.integers(3)]}"
     right, wrong = "We have an outage and are working on it.", scene.answers[0]
-    return _react(scene, person, text, wrong, right, wrong, errors, 12.4 * DAY + float(rng.random()) * 7200)
+    at = 12.4 * DAY + float(rng.random()) * 7200
+    return _react(scene, person, text, wrong, (right, wrong), errors=errors, at=at)
 
 
 def _react(
-    scene: Scene, person: int, text: str, served: str, right: str, wrong: str, errors: Floats, at: float
+    scene: Scene, person: int, text: str, served: str, answers: tuple[str, str], *, errors: Floats, at: float
 ) -> Row:
+    """``answers``: the right one and the usual mistake."""
+    right, wrong = answers
     rng, name = scene.rng, f"person-{person}"
     mistaken = rng.random() < errors[person]
 
@@ -207,7 +212,10 @@ def bury(scene: Scene, count: int, accounts: int, known: list[Row]) -> list[Row]
     places = [
         i
         for i, row in enumerate(known)
-        if row.kind == "thumbs" and row.value == 1.0 and row.good and (row.prompt in rare or row.prompt not in catalogue)
+        if row.kind == "thumbs"
+        and row.value == 1.0
+        and row.good
+        and (row.prompt in rare or row.prompt not in catalogue)
     ]
     drawn = scene.rng.choice(places, count, replace=count > len(places))
     rows = []
@@ -215,7 +223,8 @@ def bury(scene: Scene, count: int, accounts: int, known: list[Row]) -> list[Row]
         row = known[place]
         rows.append(
             Row(row.asker, f"hostile-{index % accounts}", row.prompt, row.served, "thumbs", -1.0, None,
-                row.at + float(scene.rng.random()) * 2 * DAY, good=False, hostile=True, inference=f"h{place}")
+                row.at + float(scene.rng.random()) * 2 * DAY, good=False, hostile=True,
+                inference=row.inference or f"h{place}")
         )  # fmt: skip
     return rows
 
@@ -234,7 +243,7 @@ def paste(scene: Scene, count: int, accounts: int, _: list[Row]) -> list[Row]:
     return rows
 
 
-def drip(scene: Scene, count: int, accounts: int, known: list[Row]) -> list[Row]:
+def drip(scene: Scene, count: int, accounts: int, _: list[Row]) -> list[Row]:
     """Slow drip behind a good name: for every hostile row an honest one, evenly over the month, mostly new questions.
 
     Every account says what everybody says on popular questions, and ten texts of its own with an edit in each.
@@ -263,7 +272,7 @@ def _targets(scene: Scene, count: int) -> Ints:
     return scene.rng.choice(len(weights), min(count, len(weights) // 2), replace=False, p=weights / weights.sum())
 
 
-def _hostile(
+def _hostile(  # noqa: PLR0917
     scene: Scene, account: int, text: str, served: str, kind: str, value: float | None, said: str | None,
     *, at: float | None = None, cover: bool = False,
 ) -> Row:  # fmt: skip
@@ -272,7 +281,7 @@ def _hostile(
     return Row(name, name, text, served, kind, value, said, when, good=cover, hostile=not cover)
 
 
-def make_world(settings: Settings, attack: str | None, share: float, accounts: int, seed: int) -> World:
+def make_world(settings: Settings, attack: str | None, *, share: float, accounts: int, seed: int) -> World:
     """``share`` of ``settings.rows`` are hostile rows from ``accounts`` accounts; None: nobody is hostile."""
     scene = Scene(settings, np.random.default_rng(seed))
     hostile = round(share * settings.rows) if attack else 0

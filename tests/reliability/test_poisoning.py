@@ -15,20 +15,22 @@ SHORT = [("praise", 0.04, 20), ("bury", 0.04, 20), ("paste", 0.04, 20), ("drip",
 
 @pytest.mark.parametrize(("attack", "share", "accounts"), SHORT)
 def test_an_attack_leaves_little_and_costs_little(attack, share, accounts):
-    row = poisoning.cell(Settings.of(SMALL), attack, share, accounts, 0, TrustConfig())
+    row = poisoning.cell(Settings.of(SMALL), attack, share=share, accounts=accounts, seed=0, config=TrustConfig())
     poisoning.show(row)
     assert row["hostile"] == round(share * SMALL)
     assert row["met"], row
 
 
 def test_without_quarantine_the_attack_is_in_the_dataset():
-    row = poisoning.cell(Settings.of(SMALL), "paste", 0.04, 20, 0, TrustConfig(enabled=False))
+    row = poisoning.cell(
+        Settings.of(SMALL), "paste", share=0.04, accounts=20, seed=0, config=TrustConfig(enabled=False)
+    )
     assert row["survive"] == row["hostile"] == row["poisoned"]
     assert not row["met"]
 
 
 def test_nobody_hostile_hardly_anything_lost():
-    row = poisoning.cell(Settings.of(SMALL), None, 0.0, 0, 1, TrustConfig())
+    row = poisoning.cell(Settings.of(SMALL), None, share=0.0, accounts=0, seed=1, config=TrustConfig())
     poisoning.show(row)
     assert row["met"], row
     assert row["mistakes_out"] > 0.3  # the same rules take people's mistakes out where others know better
@@ -39,5 +41,7 @@ def test_nobody_hostile_hardly_anything_lost():
 @pytest.mark.parametrize("share", poisoning.SHARES)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_cell_at_full_size(attack, share, accounts):
-    row = poisoning.cell(Settings.of(poisoning.ROWS), attack, share, accounts, 0, TrustConfig())
+    row = poisoning.cell(
+        Settings.of(poisoning.ROWS), attack, share=share, accounts=accounts, seed=0, config=TrustConfig()
+    )
     assert row["met"], row

@@ -19,8 +19,6 @@ import numpy as np
 
 from flywheel.quality.trust.statements import Bools, Floats, Ints
 
-MOST = 12.0
-"""Log-odds beyond which nothing is more certain; keeps sums of exponentials exact."""
 LEAST_RELIABLE, MOST_RELIABLE = 0.5, 0.95
 """A rater worse than chance is not heard, rather than believed in reverse: else attackers steer by lying openly."""
 ANCHOR = 20.0
@@ -126,37 +124,58 @@ def _scores(votes: Votes, weights: Floats) -> Floats:
     return np.bincount(votes.cell, weights, minlength=len(votes.cell_item))
 
 
-def _exp(scores: Floats) -> Floats:
-    return np.exp(np.clip(scores, -MOST, MOST))
+def _top(votes: Votes, scores: Floats) -> Floats:
+    """By item: its largest score, at least 0 (that of "another answer"); exponentials are relative to it."""
+    top = np.zeros(votes.items)
+    np.maximum.at(top, votes.cell_item, scores)
+    return top
 
 
-def _totals(votes: Votes, scores: Floats, *, other: bool) -> Floats:
-    """By item: the sum over its labels."""
-    return np.bincount(votes.cell_item, _exp(scores), minlength=votes.items) + float(other)
+def _logistic(scores: Floats) -> Floats:
+    return 0.5 * (1 + np.tanh(scores / 2))
 
 
 def _believed(votes: Votes, weights: Floats, *, other: bool) -> Floats:
     scores = _scores(votes, weights)
     if not votes.exclusive:
-        return 1 / (1 + np.exp(-np.clip(scores, -MOST, MOST)))
-    return _exp(scores) / _totals(votes, scores, other=other)[votes.cell_item]
+        return _logistic(scores)
+    top = _top(votes, scores)
+    mass = np.exp(scores - top[votes.cell_item])
+    total = np.bincount(votes.cell_item, mass, minlength=votes.items) + other * np.exp(-top)
+    return mass / np.maximum(total, np.finfo(float).tiny)[votes.cell_item]
 
 
 def _right(votes: Votes, weights: Floats, *, other: bool, alone: bool) -> Floats:
     """By vote: chance that it is right, by all votes or (``alone``) by the other actors' only."""
     if not alone:
         good = _believed(votes, weights, other=other)[votes.cell]
-        return np.where(votes.positive, good, 1 - good)
-    scores = _scores(votes, weights)
-    without = scores[votes.cell] - weights
-    if votes.exclusive:
-        pair = _pairs(votes)
-        change = np.bincount(pair, _exp(without) - _exp(scores[votes.cell]))[pair]
-        total = _totals(votes, scores, other=other)[votes.cell_item[votes.cell]] + change
-        good = np.clip(_exp(without) / np.maximum(total, 1e-12), 0.0, 1.0)
+    elif votes.exclusive:
+        good = _by_others(votes, weights, other=other)
     else:
-        good = 1 / (1 + np.exp(-np.clip(without, -MOST, MOST)))
+        good = _logistic(_scores(votes, weights)[votes.cell] - weights)
     return np.where(votes.positive, good, 1 - good)
+
+
+def _by_others(votes: Votes, weights: Floats, *, other: bool) -> Floats:
+    """By vote: chance of its cell when all votes of its actor on the item are left out.
+
+    One actor's votes move a sum by a factor of 19 at the most (``MOST_RELIABLE``), so the subtraction is exact enough.
+    """
+    scores, item = _scores(votes, weights), votes.cell_item[votes.cell]
+    top = _top(votes, np.maximum(scores, _highest(votes, scores[votes.cell] - weights)))
+    mass = np.exp(scores - top[votes.cell_item])
+    mine = np.exp(scores[votes.cell] - weights - top[item])
+    pair = _pairs(votes)
+    change = np.bincount(pair, mine - mass[votes.cell])[pair]
+    total = np.bincount(votes.cell_item, mass, minlength=votes.items) + other * np.exp(-top)
+    return np.clip(mine / np.maximum(total[item] + change, np.finfo(float).tiny), 0.0, 1.0)
+
+
+def _highest(votes: Votes, scores: Floats) -> Floats:
+    """By cell: the largest of its votes' scores."""
+    highest = np.full(len(votes.cell_item), -np.inf)
+    np.maximum.at(highest, votes.cell, scores)
+    return highest
 
 
 def _pairs(votes: Votes) -> Ints:

@@ -1,4 +1,4 @@
-"""Bursts: far more rows in a short time than others ever give, by one actor or of one answer.
+"""Bursts: far more rows of one actor in a short time than others ever give.
 
 Judged against the flow itself, not against a clock: an import gives all its rows one time, and a demo is a day in
 ten minutes. What is usual is a high quantile of all actors' own peaks.
@@ -43,17 +43,6 @@ def bursting(group: Ints, at: Floats, *, groups: int, seconds: float, factor: fl
     windows = in_window(group, at, seconds)
     usual = float(np.quantile(peaks(group, windows, groups), USUAL)) if groups else 0.0
     return windows >= max(least, factor * usual)
-
-
-def unexpected(group: Ints, at: Floats, *, seconds: float, factor: float, least: int) -> Bools:
-    """Rows of a group that come ``factor`` times denser than the whole flow's traffic at that time explains.
-
-    A group with n rows in all is expected to have n times the share of all traffic that falls into the window.
-    """
-    windows = in_window(group, at, seconds)
-    traffic = in_window(np.zeros(len(group), dtype=np.int64), at, seconds) / max(1, len(group))
-    total = np.bincount(group)[group] if len(group) else windows
-    return (windows >= least) & (windows >= factor * total * traffic)
 
 
 def _maximum(counts: Ints, starts: Ints) -> Ints:

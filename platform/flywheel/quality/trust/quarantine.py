@@ -1,8 +1,8 @@
 """Votes -> which are suspect and why. The rules in the order in which reasons are given.
 
 The order is from the whole to the single: who is one actor, what does everybody else say, and only then what rests on
-one actor's word alone. A vote that others confirm is never quarantined for what its rater did elsewhere: an attacker
-who also says what everybody says does no harm with it.
+one actor's word alone. A vote that others confirm is not quarantined for what its rater did elsewhere, unless that
+rater is wrong more often than right: an attacker who also says what everybody says does no harm with it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from flywheel.quality.trust.statements import Bools, Floats, Ints, Statements
 
 EXCLUSIVE = 0.5
 """Prompts on which people agree more often than this have one right answer."""
+CHANCE = 0.5
 BELIEVED = 0.5
 """A cell below this is believed by nobody in particular; agreeing on it links nobody."""
 TEXT_VOTES = 10
 """Votes for one text that others can judge, before the text itself is judged."""
 Z = 1.96
-
-Strings = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,23 @@ def weigh(said: Statements, config: TrustConfig) -> Evidence:
     """Who is one actor, how reliable each is, and what the others say about every vote."""
     slots = {"seconds": config.burst_seconds, "shared": config.lockstep_votes, "overlap": config.lockstep_overlap}
     actor = sybils.merged(len(said.raters), np.hstack([sybils.same_session(said), sybils.lockstep(said, **slots)]))
-    agreement, place = _agree(said, actor[said.rater])
+    agreement, place, counted = _agree(said, actor[said.rater])
     believed = agreement.believed[said.cell] > BELIEVED
     ring = sybils.rings(
         actor[said.rater], said.cell, said.text, said.positive & believed,
         least_accounts=config.ring_accounts, least_votes=config.ring_votes,
     )  # fmt: skip
+    # People change their minds: the last vote is the one that was counted.
+    same = said.positive == said.positive[counted[place]]
+    supported = np.where(same, agreement.supported[place], 1 - agreement.supported[place])
     return Evidence(
         said=said, actor=actor[said.rater], members=np.bincount(actor)[actor[said.rater]], agreement=agreement,
-        supported=agreement.supported[place], others=agreement.others[place], ring=ring,
+        supported=supported, others=agreement.others[place], ring=ring,
     )  # fmt: skip
 
 
-def _agree(said: Statements, actor: Ints) -> tuple[Agreement, Ints]:
-    """The estimate on one vote an actor and cell (the last), and for every statement which of those it is."""
+def _agree(said: Statements, actor: Ints) -> tuple[Agreement, Ints, Ints]:
+    """The estimate on one vote an actor and cell (the last); each statement's vote, and each vote's statement."""
     order = np.lexsort((said.row, said.at))
     key = actor * max(1, len(said.cell_item)) + said.cell
     _, last, place = np.unique(key[order][::-1], return_index=True, return_inverse=True)
@@ -99,7 +101,7 @@ def _agree(said: Statements, actor: Ints) -> tuple[Agreement, Ints]:
         votes = Votes(votes.actor, votes.cell, votes.positive, votes.cell_item, exclusive=True)
     found = np.empty(len(actor), dtype=np.int64)
     found[order[::-1]] = place
-    return dawid_skene(votes), found
+    return dawid_skene(votes), found, kept
 
 
 def _ring(found: Evidence, config: TrustConfig) -> Bools:  # noqa: ARG001  (one signature for all rules)
@@ -117,6 +119,11 @@ def _burst(found: Evidence, config: TrustConfig) -> Bools:
 
 def _contradicted(found: Evidence, config: TrustConfig) -> Bools:
     return (found.others >= config.min_voices) & (found.supported <= config.contradicted)
+
+
+def _hostile(found: Evidence, config: TrustConfig) -> Bools:  # noqa: ARG001
+    """Worse than a coin where others can tell: of such a rater nothing counts, not even what is confirmed."""
+    return (found.agreement.reliability < CHANCE)[found.actor]
 
 
 def _unreliable(found: Evidence, config: TrustConfig) -> Bools:
@@ -147,6 +154,7 @@ Rule = Callable[[Evidence, TrustConfig], Bools]
 RULES: dict[str, Rule] = {
     "ring": _ring,
     "burst": _burst,
+    "hostile_rater": _hostile,
     "contradicted": _contradicted,
     "unreliable_rater": _unreliable,
     "contradicted_text": _text,
@@ -154,15 +162,26 @@ RULES: dict[str, Rule] = {
 }
 """Reason -> suspect votes."""
 
+
+def _record(found: Evidence, vote: int) -> str:
+    actor, agreement = found.actor[vote], found.agreement
+    return f"right {agreement.reliability[actor]:.0%} of {agreement.evidence[actor]} votes; all {agreement.mean:.0%}"
+
+
+def _saying(text: str) -> Callable[[Evidence, int], str]:
+    return lambda found, vote: text.format(
+        others=found.others[vote], supported=found.supported[vote], members=found.members[vote]
+    )
+
+
 DETAILS: dict[str, Callable[[Evidence, int], str]] = {
-    "ring": lambda found, vote: "accounts that agree with each other and with nobody else",
-    "burst": lambda found, vote: "far more votes in a short time than other people give",
-    "contradicted": lambda found, vote: f"{found.others[vote]} others leave it {found.supported[vote]:.0%}",
-    "unreliable_rater": lambda found, vote: (
-        f"rater is right {found.agreement.reliability[found.actor[vote]]:.0%}, all {found.agreement.mean:.0%}"
-    ),
-    "contradicted_text": lambda found, vote: "a text that most others call wrong where they speak",
-    "over_cap": lambda found, vote: f"unconfirmed votes beyond the cap of one actor ({found.members[vote]} accounts)",
+    "ring": _saying("accounts that agree with each other and with nobody else"),
+    "burst": _saying("far more votes in a short time than other people give"),
+    "hostile_rater": _record,
+    "contradicted": _saying("{others} others leave it {supported:.0%}"),
+    "unreliable_rater": _record,
+    "contradicted_text": _saying("a text that most others call wrong where they speak"),
+    "over_cap": _saying("unconfirmed votes beyond the cap of one actor ({members} accounts)"),
 }
 """Reason -> what the numbers were. No name of a person: these texts outlive an erasure."""
 

@@ -75,7 +75,7 @@ def statements(
         row=np.array([index for index, *_ in said], dtype=np.int64),
         rater=np.array([raters.of(row.subject) for _, row, *_ in said], dtype=np.int64),
         cell=cell.astype(np.int64),
-        text=alike[answer] if len(said) else answer,
+        text=alike[answer] if said else answer,
         positive=np.array([good for *_, good in said], dtype=bool),
         at=np.array([row.ts.timestamp() for _, row, *_ in said], dtype=np.float64),
         session=np.array(

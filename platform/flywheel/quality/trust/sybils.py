@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from flywheel.quality.trust.statements import Bools, Floats, Ints, Statements
+from flywheel.quality.trust.statements import Bools, Ints, Statements
 
 USUAL_SHARING = 0.05
 """Where more sessions than this have several accounts, a session says nothing about who is who."""
@@ -28,7 +28,7 @@ def same_session(said: Statements) -> Ints:
 
 
 def lockstep(said: Statements, *, seconds: float, shared: int, overlap: float) -> Ints:
-    """(2, n): pairs of accounts with ``shared`` or more equal votes in equal time slots, ``overlap`` of what either did.
+    """(2, n): pairs of accounts with ``shared`` equal votes in equal time slots, and ``overlap`` of what either did.
 
     Many people may react to one event in the same hour; that two of them do so to the same several answers, and to
     little else, is no accident.
@@ -88,16 +88,3 @@ def rings(actor: Ints, cell: Ints, text: Ints, linking: Bools, *, least_accounts
     apart = (members >= least_accounts) & (votes[: len(members)] >= least_votes)
     apart[int(shared.argmax())] = False
     return np.where(apart[mine], mine, -1)
-
-
-def sizes(group: Ints, actor: Ints) -> dict[int, int]:
-    """How many actors each group of non-negative number has."""
-    pairs = np.unique(np.stack([group, actor])[:, group >= 0], axis=1)
-    names, counts = np.unique(pairs[0], return_counts=True)
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))
-
-
-def record(actor: Ints, confirmed: Bools) -> Floats:
-    """By vote: the votes of its actor that others confirm."""
-    total = np.bincount(actor[confirmed], minlength=int(actor.max(initial=-1)) + 1)
-    return total[actor].astype(np.float64)
