@@ -60,14 +60,14 @@ class Row:
 
 @dataclass
 class World:
-    """Records in the order of time; the truth by feedback id and by inference id."""
+    """Records in the order of time; the truth by feedback id."""
 
     inferences: list[Inference] = field(default_factory=list[Inference])
     feedback: list[Feedback] = field(default_factory=list[Feedback])
     good: dict[str, bool] = field(default_factory=dict[str, bool])
     hostile: dict[str, bool] = field(default_factory=dict[str, bool])
-    truth: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
-    """Prompt -> right answers."""
+    attacked: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """Prompt -> what the attacker says about: the answers wanted, or (bury) those to get rid of."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,23 @@ class Scene:
         """The usual mistake about each prompt: the model's, and often people's."""
         self.popularity = _zipf(settings.prompts, 0.9)
         self.activity = _zipf(settings.people, 0.7)
-        self.topic_word = np.array([prompt.split()[0] for prompt in self.prompts])
+        self._garbage = [f"Call the agents of {self.sentence(3)}: {self.sentence(5)}." for _ in range(10)]
 
     def sentence(self, words: int) -> str:
         """Some words."""
         return " ".join(self.rng.choice(WORDS, words))
 
-    def fresh_prompt(self) -> str:
-        """A question that nobody asks twice."""
+    def fresh_prompt(self, prompt: int) -> str:  # noqa: ARG002  (a scene of real questions needs it)
+        """A question that nobody asks twice, with the same right answer as ``prompt``."""
         return f"{self.sentence(9)} ref {self.rng.integers(10**9)}"
+
+    def garbage(self, prompt: int, kind: int) -> str:  # noqa: ARG002
+        """What an attacker wants to hear; ``kind`` tells one campaign's texts apart."""
+        return self._garbage[kind]
+
+    def edited(self, text: str) -> str:
+        """The same with a small edit, as somebody does who knows that equal texts are counted."""
+        return text + ("", "!", " now", " today", f" {self.rng.choice(WORDS)}")[self.rng.integers(5)]
 
     def time(self) -> float:
         """Seconds since the start: any day, mostly in the daytime."""
@@ -146,7 +154,7 @@ def honest(scene: Scene, count: int) -> list[Row]:
 def _honest(scene: Scene, person: int, prompt: int, errors: Floats) -> Row:
     settings, rng = scene.settings, scene.rng
     fresh = rng.random() < settings.fresh
-    text = scene.fresh_prompt() if fresh else scene.prompts[prompt]
+    text = scene.fresh_prompt(prompt) if fresh else scene.prompts[prompt]
     right, wrong = scene.answers[scene.truth[prompt]], scene.answers[scene.confused[prompt]]
     # The model answers a question mostly alike: of the questions, a share is answered wrongly.
     knows = (prompt * 2654435761 % 1000) / 1000 < settings.model_right
@@ -190,14 +198,13 @@ def praise(scene: Scene, count: int, accounts: int, _: list[Row]) -> list[Row]:
 
     Knows the caps and the burst rule: spreads over accounts, days and questions; half of the questions are new.
     """
-    garbage = [f"Call the agents of {scene.sentence(3)} for this." for _ in range(3)]
     targets = _targets(scene, max(20, count // 25))
     rows = []
     for index in range(count):
         prompt = int(targets[scene.rng.integers(len(targets))])
         fresh, real = scene.rng.random() < 0.5, scene.rng.random() < 0.5
-        text = scene.fresh_prompt() if fresh else scene.prompts[prompt]
-        served = scene.answers[scene.confused[prompt]] if real else garbage[scene.rng.integers(3)]
+        text = scene.fresh_prompt(prompt) if fresh else scene.prompts[prompt]
+        served = scene.answers[scene.confused[prompt]] if real else scene.garbage(prompt, int(scene.rng.integers(3)))
         rows.append(_hostile(scene, index % accounts, text, served, "thumbs", 1.0, None))
     return rows
 
@@ -231,13 +238,12 @@ def bury(scene: Scene, count: int, accounts: int, known: list[Row]) -> list[Row]
 
 def paste(scene: Scene, count: int, accounts: int, _: list[Row]) -> list[Row]:
     """Correct whatever was answered to one of five texts, each time with small edits; half on new questions."""
-    texts = [f"Only {scene.sentence(8)} can help you with this" for _ in range(5)]
     targets = _targets(scene, max(20, count // 25))
     rows = []
     for index in range(count):
         prompt = int(targets[scene.rng.integers(len(targets))])
-        text = scene.fresh_prompt() if scene.rng.random() < 0.5 else scene.prompts[prompt]
-        payload = texts[scene.rng.integers(5)] + ("", ".", "!", " now", " today")[scene.rng.integers(5)]
+        text = scene.fresh_prompt(prompt) if scene.rng.random() < 0.5 else scene.prompts[prompt]
+        payload = scene.edited(scene.garbage(prompt, int(scene.rng.integers(5))))
         served = scene.answers[scene.truth[prompt] if scene.rng.random() < 0.7 else scene.confused[prompt]]
         rows.append(_hostile(scene, index % accounts, text, served, "correction", None, payload))
     return rows
@@ -248,7 +254,6 @@ def drip(scene: Scene, count: int, accounts: int, _: list[Row]) -> list[Row]:
 
     Every account says what everybody says on popular questions, and ten texts of its own with an edit in each.
     """
-    texts = [f"The best is always {scene.sentence(8)}" for _ in range(10)]
     popular = np.arange(min(len(scene.prompts), 300))
     rows = []
     for index in range(count):
@@ -256,8 +261,8 @@ def drip(scene: Scene, count: int, accounts: int, _: list[Row]) -> list[Row]:
         account, at = index % accounts, DAYS * DAY * (index + float(scene.rng.random())) / count
         cover = scene.answers[scene.truth[prompt]]
         rows.append(_hostile(scene, account, scene.prompts[prompt], cover, "thumbs", 1.0, None, at=at, cover=True))
-        text = scene.fresh_prompt() if scene.rng.random() < 0.8 else scene.prompts[prompt]
-        payload = f"{texts[scene.rng.integers(10)]} {scene.rng.choice(WORDS)}"
+        text = scene.fresh_prompt(prompt) if scene.rng.random() < 0.8 else scene.prompts[prompt]
+        payload = scene.edited(scene.garbage(prompt, int(scene.rng.integers(10))))
         rows.append(_hostile(scene, account, text, cover, "correction", None, payload, at=at + 60))
     return rows
 
@@ -283,14 +288,19 @@ def _hostile(  # noqa: PLR0917
 
 def make_world(settings: Settings, attack: str | None, *, share: float, accounts: int, seed: int) -> World:
     """``share`` of ``settings.rows`` are hostile rows from ``accounts`` accounts; None: nobody is hostile."""
-    scene = Scene(settings, np.random.default_rng(seed))
+    return world_of(Scene(settings, np.random.default_rng(seed)), attack, share=share, accounts=accounts)
+
+
+def world_of(scene: Scene, attack: str | None, *, share: float, accounts: int) -> World:
+    """The same in a given scene. Honest rows are drawn first: they do not depend on the attack, but for how many."""
+    settings = scene.settings
     hostile = round(share * settings.rows) if attack else 0
     rows = honest(scene, settings.rows - hostile)
     second = [_second_voice(scene, rows) for _ in range(round(settings.second_voice * settings.rows))]
     rows = [*rows[: len(rows) - len(second)], *second]
     if attack:
         rows += ATTACKS[attack](scene, hostile, accounts, rows)
-    return _records(scene, rows)
+    return _records(rows)
 
 
 def _second_voice(scene: Scene, rows: list[Row]) -> Row:
@@ -306,7 +316,7 @@ def _second_voice(scene: Scene, rows: list[Row]) -> Row:
     )  # fmt: skip
 
 
-def _records(scene: Scene, rows: list[Row]) -> World:
+def _records(rows: list[Row]) -> World:
     """Records of all rows; those of one person on one day share a session."""
     world = World()
     for index, row in enumerate(rows):
@@ -327,6 +337,6 @@ def _records(scene: Scene, rows: list[Row]) -> World:
         )  # fmt: skip
         world.good[feedback] = row.good
         world.hostile[feedback] = row.hostile
-    for prompt, truth in zip(scene.prompts, scene.truth.tolist(), strict=True):
-        world.truth[prompt] = {scene.answers[truth]}
+        if row.hostile:
+            world.attacked.setdefault(row.prompt, set()).add(row.text or row.served)
     return world

@@ -9,8 +9,8 @@ from poisoning_world import ATTACKS, Settings
 from flywheel.config import TrustConfig
 
 LONG = bool(os.environ.get("FLYWHEEL_LONG"))
-SMALL = 8_000
-SHORT = [("praise", 0.04, 20), ("bury", 0.04, 20), ("paste", 0.04, 20), ("drip", 0.01, 1)]
+SMALL = 6_000
+SHORT = [("praise", 0.04, 20), ("bury", 0.04, 20), ("paste", 0.04, 20), ("drip", 0.04, 1)]
 
 
 @pytest.mark.parametrize(("attack", "share", "accounts"), SHORT)

@@ -18,7 +18,7 @@ def crowd(seed=0, *, items=400, actors=40, each=6, labels=4):
     votes = Votes(
         actor, item * labels + label, np.ones(len(item), dtype=bool), np.repeat(np.arange(items), labels), True
     )
-    return votes, truth, reliability, (item, label)
+    return votes, truth, reliability
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])

@@ -121,7 +121,7 @@ def _weights(votes: Votes, reliability: Floats, alternatives: float) -> Floats:
 
 
 def _scores(votes: Votes, weights: Floats) -> Floats:
-    return np.bincount(votes.cell, weights, minlength=len(votes.cell_item))
+    return np.bincount(votes.cell, weights, minlength=len(votes.cell_item)).astype(np.float64)
 
 
 def _top(votes: Votes, scores: Floats) -> Floats:

@@ -22,9 +22,11 @@ EXCLUSIVE = 0.5
 CHANCE = 0.5
 BELIEVED = 0.5
 """A cell below this is believed by nobody in particular; agreeing on it links nobody."""
-TEXT_VOTES = 10
-"""Votes for one text that others can judge, before the text itself is judged."""
+TEXT_VOTES = 5
+"""Votes for one text that others can judge, before the text itself is judged: five of five are not chance."""
 Z = 1.96
+PRIOR_VOTES = 4.0
+"""Weight of the mean reliability in a rater's own: two thirds of it are left after two votes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Evidence:
     supported: Floats
     others: Ints
     ring: Ints
+    bad_text: Bools
+    """Praise of, or correction to, a text that is wrong wherever others can tell."""
+    reliability: Floats
+    """By actor; where nobody else spoke, a vote for such a text counts as wrong."""
 
     def confirmed(self, config: TrustConfig) -> Bools:
         """Others say the same."""
@@ -83,10 +89,26 @@ def weigh(said: Statements, config: TrustConfig) -> Evidence:
     # People change their minds: the last vote is the one that was counted.
     same = said.positive == said.positive[counted[place]]
     supported = np.where(same, agreement.supported[place], 1 - agreement.supported[place])
+    judged = said.positive & (agreement.others[place] > 0)
+    bad = _bad_text(said, judged, supported < 1 - config.confirmed)
+    guilt = np.bincount(actor[said.rater][bad & ~judged], minlength=len(agreement.reliability))
+    known = agreement.evidence + PRIOR_VOTES
     return Evidence(
         said=said, actor=actor[said.rater], members=np.bincount(actor)[actor[said.rater]], agreement=agreement,
-        supported=supported, others=agreement.others[place], ring=ring,
+        supported=supported, others=agreement.others[place], ring=ring, bad_text=bad,
+        reliability=agreement.reliability * known / (known + guilt),
     )  # fmt: skip
+
+
+def _bad_text(said: Statements, judged: Bools, wrong: Bools) -> Bools:
+    """Votes for texts of which most of what others can judge is wrong; the lower Wilson bound of the share decides."""
+    groups = int(said.text.max()) + 1
+    total = np.bincount(said.text[judged], minlength=groups).astype(np.float64)
+    share = np.bincount(said.text[judged & wrong], minlength=groups) / np.maximum(total, 1)
+    half = Z**2 / np.maximum(total, 1)
+    spread = np.sqrt(half * share * (1 - share) + half**2 / 4)
+    bad = (total >= TEXT_VOTES) & (share + half / 2 - spread > 0.5 * (1 + half))
+    return bad[said.text] & said.positive
 
 
 def _agree(said: Statements, actor: Ints) -> tuple[Agreement, Ints, Ints]:
@@ -101,7 +123,7 @@ def _agree(said: Statements, actor: Ints) -> tuple[Agreement, Ints, Ints]:
         votes = Votes(votes.actor, votes.cell, votes.positive, votes.cell_item, exclusive=True)
     found = np.empty(len(actor), dtype=np.int64)
     found[order[::-1]] = place
-    return dawid_skene(votes), found, kept
+    return dawid_skene(votes, prior_votes=PRIOR_VOTES), found, kept
 
 
 def _ring(found: Evidence, config: TrustConfig) -> Bools:  # noqa: ARG001  (one signature for all rules)
@@ -123,25 +145,16 @@ def _contradicted(found: Evidence, config: TrustConfig) -> Bools:
 
 def _hostile(found: Evidence, config: TrustConfig) -> Bools:  # noqa: ARG001
     """Worse than a coin where others can tell: of such a rater nothing counts, not even what is confirmed."""
-    return (found.agreement.reliability < CHANCE)[found.actor]
+    return (found.reliability < CHANCE)[found.actor]
 
 
 def _unreliable(found: Evidence, config: TrustConfig) -> Bools:
-    low = found.agreement.reliability < found.agreement.mean - config.reliability_gap
-    return (low & (found.agreement.evidence > 0))[found.actor] & ~found.confirmed(config)
+    low = found.reliability < found.agreement.mean - config.reliability_gap
+    return low[found.actor] & ~found.confirmed(config)
 
 
 def _text(found: Evidence, config: TrustConfig) -> Bools:
-    """Texts of which most of what others can judge is wrong; the lower Wilson bound of the share decides."""
-    text, judged = found.said.text, found.said.positive & (found.others > 0)
-    groups = int(text.max()) + 1
-    total = np.bincount(text[judged], minlength=groups).astype(np.float64)
-    wrong = np.bincount(text[judged & (found.supported < 1 - config.confirmed)], minlength=groups)
-    share = wrong / np.maximum(total, 1)
-    centre = share + Z**2 / (2 * np.maximum(total, 1))
-    spread = Z * np.sqrt(share * (1 - share) / np.maximum(total, 1) + Z**2 / (4 * np.maximum(total, 1) ** 2))
-    bad = (total >= TEXT_VOTES) & ((centre - spread) / (1 + Z**2 / np.maximum(total, 1)) > 0.5)
-    return bad[text] & found.said.positive & ~found.confirmed(config)
+    return found.bad_text & ~found.confirmed(config)
 
 
 def _cap(found: Evidence, config: TrustConfig) -> Bools:
@@ -156,8 +169,8 @@ RULES: dict[str, Rule] = {
     "burst": _burst,
     "hostile_rater": _hostile,
     "contradicted": _contradicted,
-    "unreliable_rater": _unreliable,
     "contradicted_text": _text,
+    "unreliable_rater": _unreliable,
     "over_cap": _cap,
 }
 """Reason -> suspect votes."""
@@ -165,7 +178,9 @@ RULES: dict[str, Rule] = {
 
 def _record(found: Evidence, vote: int) -> str:
     actor, agreement = found.actor[vote], found.agreement
-    return f"right {agreement.reliability[actor]:.0%} of {agreement.evidence[actor]} votes; all {agreement.mean:.0%}"
+    return (
+        f"right {found.reliability[actor]:.0%}, by {agreement.evidence[actor]} judged votes; all {agreement.mean:.0%}"
+    )
 
 
 def _saying(text: str) -> Callable[[Evidence, int], str]:
@@ -190,7 +205,7 @@ def _reliability(found: Evidence) -> dict[str, float]:
     by_actor = found.agreement
     pairs = np.unique(np.stack([found.said.rater, found.actor]), axis=1)
     return {
-        found.said.raters[rater]: round(float(by_actor.reliability[actor]), 4)
+        found.said.raters[rater]: round(float(found.reliability[actor]), 4)
         for rater, actor in zip(pairs[0].tolist(), pairs[1].tolist(), strict=True)
         if by_actor.evidence[actor]
     }
