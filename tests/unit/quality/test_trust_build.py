@@ -7,18 +7,19 @@ from flywheel.lake.tables import Lake
 from flywheel.quality.build import BuildResult, build
 from flywheel.quality.rows import Exclusions
 
+QUESTIONS = ["lost parcel", "refund for a hotel", "broken screen", "new password", "voucher code", "router light"]
+
 
 def test_suspect_rows_are_named_counted_and_kept_where_they_can_be_seen(inference, reaction, tmp_path):
+    """All at one time, as an import may be: equal votes at equal times then make nobody one actor."""
     rows, feedback = [], []
     for prompt in range(6):
         for person in range(8):
             name = f"i-{prompt}-{person}"
-            rows.append(inference(name, f"question number {prompt} of the six", f"answer {prompt}", subject=f"p{person}",
-                                  consent=["training"]))  # fmt: skip
+            rows.append(inference(name, QUESTIONS[prompt], f"answer {prompt}", subject=f"p{person}"))
             feedback.append(reaction(name, "thumbs", 1.0, subject=f"p{person}", feedback_id=f"f-{name}"))
         name = f"h-{prompt}"
-        rows.append(inference(name, f"question number {prompt} of the six", "gold coins", subject="h",
-                              consent=["training"]))  # fmt: skip
+        rows.append(inference(name, QUESTIONS[prompt], "gold coins", subject="h"))
         feedback.append(reaction(name, "thumbs", 1.0, subject="h", feedback_id=f"f-{name}"))
     lake = Lake(str(tmp_path / "lake"))
     lake.append("inferences", rows, app="t", version=1)

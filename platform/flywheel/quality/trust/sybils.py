@@ -10,6 +10,8 @@ from flywheel.quality.trust.statements import Bools, Ints, Statements
 
 USUAL_SHARING = 0.05
 """Where more sessions than this have several accounts, a session says nothing about who is who."""
+CROWDED = 0.1
+"""Where one time slot holds more of all votes than this (an import at one time), times say nothing about who is who."""
 POPULAR = 200
 """More accounts than this on one vote and time are a crowd; comparing all their pairs would cost its square."""
 CORE = 0.8
@@ -34,6 +36,8 @@ def lockstep(said: Statements, *, seconds: float, shared: int, overlap: float) -
     little else, is no accident.
     """
     slots = np.floor((said.at - said.at.min(initial=0.0)) / seconds).astype(np.int64)
+    if slots.size and np.bincount(slots).max() > CROWDED * slots.size:
+        return np.zeros((2, 0), dtype=np.int64)
     votes = said.cell * 2 + said.positive
     _, mark = np.unique(np.stack([votes, slots]), axis=1, return_inverse=True)
     seen = np.unique(np.stack([said.rater, mark.ravel()]), axis=1)
