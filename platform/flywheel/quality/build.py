@@ -81,7 +81,7 @@ def build(
     allowed = consented(inferences, consents)
     counted = trusted(inferences, feedback, config.quality.trust, consented=allowed)
     rows, drops = build_candidates(inferences, counted.feedback, consented=allowed, excluded=excluded)
-    drops = counted.explain(drops)
+    rows, drops = counted.rated(rows), counted.explain(drops)
     similar = near_evaluation(rows, excluded.texts, excluded.decisive)
     drops += [
         Drop(inference_id=row, reason="near_evaluation", detail=f"{overlap.kind} {overlap.score:.2f}")

@@ -32,6 +32,10 @@ def test_suspect_rows_are_named_counted_and_kept_where_they_can_be_seen(inferenc
     )  # fmt: skip
     assert not {row.inference_id for row in made.rows()} & {f"h-{n}" for n in range(6)}
     assert made.dropped["quarantined"] == 6
+    assert {row.rater_reliability for row in made.rows()} == {made.rows()[0].rater_reliability}
+    known = made.rows()[0].rater_reliability
+    assert known is not None
+    assert known > 0.8
     named = [drop for drop in made.drops() if drop.reason == "quarantined"]
     assert all(drop.detail for drop in named)
     assert Counter(one.feedback_id for one in made.suspects()) == {f"f-h-{n}": 1 for n in range(6)}

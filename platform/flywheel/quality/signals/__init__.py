@@ -24,6 +24,7 @@ SIGNALS: dict[str, SignalFunction] = {
     "reward_wins": reward.wins,
     "liked_percentile": reward.percentile,
     "rater_trust": trust.signal,
+    "rater_reliability": trust.reliability,
 }
 
 

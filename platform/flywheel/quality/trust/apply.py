@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from flywheel.config import TrustConfig
-from flywheel.quality.rows import Drop
+from flywheel.quality.rows import Candidate, Drop
 from flywheel.quality.trust.quarantine import Verdict, examine
 from flywheel.quality.trust.statements import Statements, statements
 from flywheel.records import Feedback, Inference, Record
@@ -33,6 +33,14 @@ class Trusted:
     feedback: list[Feedback]
     suspects: list[Suspect] = field(default_factory=list[Suspect])
     reliability: dict[str, float] = field(default_factory=dict[str, float])
+
+    def rated(self, rows: Sequence[Candidate]) -> list[Candidate]:
+        """The same candidates with their raters' reliability, where it is known."""
+        known = self.reliability
+        return [
+            row.model_copy(update={"rater_reliability": known[row.rater]}) if row.rater in known else row
+            for row in rows
+        ]
 
     def explain(self, drops: Sequence[Drop]) -> list[Drop]:
         """The same drops; those for want of feedback say so when it was there and is in quarantine."""
