@@ -40,7 +40,7 @@ from flywheel.text.answers import same_answer
 from flywheel.training.finetune import finetune
 from flywheel.workflow.cluster import connected
 
-CELLS = (("praise", 0.04, 20), ("bury", 0.04, 20), ("paste", 0.04, 250), ("drip", 0.01, 20))
+CELLS = (("praise", 0.04, 20), ("bury", 0.04, 20), ("paste", 0.04, 20), ("drip", 0.01, 20))
 TICKETS = 400
 QUESTIONS = 200
 """Attacked questions that a model is asked."""
