@@ -18,6 +18,7 @@ from flywheel.config.learning import (
     RewardModelConfig,
     SweepConfig,
     TrainingConfig,
+    TrustConfig,
 )
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
@@ -93,6 +94,7 @@ __all__ = [
     "ToxicitySignalConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "TrustConfig",
     "config_hash",
     "dump",
     "load",

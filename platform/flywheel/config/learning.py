@@ -86,10 +86,41 @@ class DedupConfig(Config):
     semantic_cosine: float = Field(default=0.95, gt=0, le=1, description="prompts at least this near mean the same")
 
 
+class TrustConfig(Config):
+    """Which feedback is quarantined before anything is built from it. All limits are counts, none is a share."""
+
+    enabled: bool = Field(default=True, description="false lets everybody's feedback count")
+    max_unconfirmed: int = Field(
+        default=100, ge=1, description="votes of one actor that rest on this actor's word alone"
+    )
+    contradicted: float = Field(
+        default=0.05, ge=0, lt=0.5, description="a vote is out when the others leave it at most this chance to be right"
+    )
+    confirmed: float = Field(default=0.8, gt=0.5, le=1, description="others leave it at least this chance: it stays")
+    min_voices: int = Field(default=2, ge=1, description="others that must have spoken before a vote is contradicted")
+    reliability_gap: float = Field(
+        default=0.15, gt=0, lt=1, description="a rater this far below the mean reliability only counts where confirmed"
+    )
+    ring_accounts: int = Field(
+        default=5, ge=2, description="accounts that agree with each other and with nobody else are a ring from here on"
+    )
+    ring_votes: int = Field(default=20, ge=2, description="votes that a ring has at least")
+    burst_seconds: float = Field(default=600, gt=0, description="window in which votes are counted")
+    burst_votes: int = Field(default=40, ge=2, description="fewer votes of one account in a window are no burst")
+    burst_factor: float = Field(default=5, gt=1, description="times what is usual for the busiest window of a rater")
+    lockstep_votes: int = Field(default=3, ge=2, description="equal votes in equal windows that make two accounts one")
+    lockstep_overlap: float = Field(default=0.5, gt=0, le=1, description="share of both accounts' votes that they are")
+    same_prompt: float = Field(default=0.9, gt=0, le=1, description="Jaccard index from which prompts count as one")
+    same_text: float = Field(
+        default=0.7, gt=0, le=1, description="Jaccard index from which pasted answers count as one"
+    )
+
+
 class QualityConfig(Config):
     """Signals, reward model, duplicates, filters."""
 
     filter: FilterConfig = Field(default_factory=FilterConfig)
+    trust: TrustConfig = Field(default_factory=TrustConfig)
     filter_file: Path | None = Field(
         default=None, description="a FilterConfig file, e.g. a sweep's winner; wins over filter"
     )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import Field
+
 from flywheel.config import FlywheelConfig
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
@@ -15,6 +17,7 @@ from flywheel.quality.candidates import build_candidates
 from flywheel.quality.dedup import exact_duplicates, near_evaluation
 from flywheel.quality.rows import Candidate, Drop, Exclusions
 from flywheel.quality.semantic import encoder_of, meant_by_suites
+from flywheel.quality.trust.apply import Suspect, Trusted, trusted
 from flywheel.records import Consent, Feedback, Inference, Record
 from flywheel.telemetry import Progress, Silent
 
@@ -28,7 +31,7 @@ Snapshot = Mapping[str, int | None]
 
 
 class BuildResult(Record):
-    """What the next steps need. ``folder`` holds candidates.jsonl and build-drops.jsonl."""
+    """What the next steps need. ``folder`` holds candidates.jsonl, build-drops.jsonl and quarantine.jsonl."""
 
     id: str
     folder: str
@@ -39,6 +42,9 @@ class BuildResult(Record):
     corrections: int
     liked: int
     dropped: dict[str, int]
+    quarantined: dict[str, int] = Field(
+        default_factory=dict[str, int], description="feedback rows that nothing was built from, by reason"
+    )
 
     def path(self) -> Path:
         """The file of the candidates, one JSON object a line."""
@@ -51,6 +57,10 @@ class BuildResult(Record):
     def drops(self) -> list[Drop]:
         """Every other captured inference with its reason."""
         return read_rows(Path(self.folder) / "build-drops.jsonl", Drop)
+
+    def suspects(self) -> list[Suspect]:
+        """The feedback in quarantine, each row with its reason."""
+        return read_rows(Path(self.folder) / "quarantine.jsonl", Suspect)
 
 
 def build(
@@ -74,7 +84,9 @@ def build(
     feedback = read(lake, config, "feedback", Feedback, snapshot)
     consents = read(lake, config, "consents", Consent, snapshot)
     allowed = consented(inferences, consents)
-    rows, drops = build_candidates(inferences, feedback, consented=allowed, excluded=excluded)
+    counted = trusted(inferences, feedback, config.quality.trust, consented=allowed)
+    rows, drops = build_candidates(inferences, counted.feedback, consented=allowed, excluded=excluded)
+    rows, drops = counted.rated(rows), counted.explain(drops)
     similar = near_evaluation(rows, excluded.texts, excluded.decisive)
     drops += [
         Drop(inference_id=row, reason="near_evaluation", detail=f"{overlap.kind} {overlap.score:.2f}")
@@ -88,7 +100,9 @@ def build(
     ]
     rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in meant])
     result = _result(rows, drops + repeated, captured=len(inferences), work=work)
-    progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured")
+    result = result.model_copy(update={"quarantined": _quarantine(lake, config, result.id, counted, work)})
+    aside = f", {len(counted.suspects):,} reactions in quarantine" if counted.suspects else ""
+    progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured{aside}")
     return result
 
 
@@ -105,6 +119,14 @@ def read(lake: Lake, config: FlywheelConfig, table: str, model: type[R], snapsho
     """Rows of the flow at the snapshot's version; none where the snapshot knows no such table."""
     version = snapshot.get(table)
     return [] if version is None else lake.records(table, model, flow=config.flow, at=version)
+
+
+def _quarantine(lake: Lake, config: FlywheelConfig, identity: str, counted: Trusted, work: Path) -> dict[str, int]:
+    """Write the suspect feedback beside the candidates and beside the datasets' drops; counts by reason."""
+    path = write_rows(work / "quarantine.jsonl", counted.suspects)
+    if counted.suspects:
+        lake.store.put(f"drops/{config.flow}/quarantine-{identity}.jsonl", path.read_bytes())
+    return dict(sorted(Counter(one.reason for one in counted.suspects).items()))
 
 
 def _result(rows: list[Candidate], drops: list[Drop], *, captured: int, work: Path) -> BuildResult:

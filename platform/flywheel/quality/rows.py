@@ -48,6 +48,9 @@ class Candidate(Record):
     target: str = Field(description="the correction, or the served answer where it was liked")
     origin: Literal["correction", "liked"]
     evidence: Evidence = Field(default_factory=Evidence)
+    rater_reliability: float | None = Field(
+        default=None, description="chance that the rater is right, by agreement; None: nobody else can tell"
+    )
     held_out: str | None = Field(default=None, description="set: scored for tuning, never trained on")
 
 

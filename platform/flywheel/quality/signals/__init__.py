@@ -40,11 +40,19 @@ TRUST = Declared(
     function=trust.signal, decides=("untrusted_rater", "too_few_votes"),
 )  # fmt: skip
 
+RELIABILITY = Declared(
+    name="rater_reliability", version="1", cost="free", scope="row", group="rater", scale="[0, 1], higher is better",
+    inputs=("rater_reliability",),
+    measures="how often the rater is right, by Dawid-Skene over everybody's votes",
+    gamed="agree with everybody on popular questions: a vote that rests on the rater's word alone is not helped by it",
+    function=trust.reliability,
+)  # fmt: skip
+
 SIGNALS: dict[str, Declared] = {
     one.name: one
     for one in (
         EXPLICIT, COMPARISON, DISTANCE, COMMENT, COPIED, CLICKED, DWELL, COMPLETED, ABANDONED, REPROMPT, ENGAGEMENT,
-        FORMAT, LANGUAGE, LENGTH, REPETITION, RESIDUE, AGREEMENT, MARGIN, PREFERENCE, WINS, PERCENTILE, TRUST,
+        FORMAT, LANGUAGE, LENGTH, REPETITION, RESIDUE, AGREEMENT, MARGIN, PREFERENCE, WINS, PERCENTILE, TRUST, RELIABILITY,
         REPROMPT_SEMANTIC, REWARD, PERPLEXITY, TOXICITY, PREDICTED, JUDGE,
     )
 }  # fmt: skip

@@ -57,8 +57,13 @@ def erase_artifacts(store: ObjectStore, trace: Trace, *, dry: bool = False) -> i
 
 
 def erase_drops(store: ObjectStore, trace: Trace, *, dry: bool = False) -> int:
-    """Remove the person's rows from the lists of what no dataset kept."""
-    without = lines_without(lambda drop: drop["inference_id"] in trace.answers)
+    """Remove the person's rows from the lists of what no dataset kept, and of what feedback is in quarantine."""
+    reacted = trace.answers | trace.reacted
+
+    def theirs(row: dict[str, Any]) -> bool:
+        return row["inference_id"] in (reacted if "feedback_id" in row else trace.answers)
+
+    without = lines_without(theirs)
     return sum(store.strip(key, without, dry=dry) for key in store.list("drops"))
 
 
@@ -78,7 +83,7 @@ def erase_work(home: Path, trace: Trace, *, dry: bool = False) -> int:
     """
     without, removed = lines_without(_candidate_of(trace)), 0
     for turn in sorted((home / "turns").glob("*/*")):
-        files = [turn / "candidates" / name for name in ("candidates.jsonl", "build-drops.jsonl")]
+        files = [turn / "candidates" / name for name in ("candidates.jsonl", "build-drops.jsonl", "quarantine.jsonl")]
         found = sum(_strip_file(path, without, dry=True) for path in files)
         if found and not dry:
             shutil.rmtree(turn / "train", ignore_errors=True)  # first: the rows are what a rerun would find it by
