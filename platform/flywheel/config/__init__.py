@@ -9,6 +9,7 @@ from flywheel.config.deciding import (
     RegressionConfig,
     RolloutConfig,
 )
+from flywheel.config.goodhart import GoodhartConfig
 from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.learning import (
     FilterConfig,
@@ -56,6 +57,7 @@ __all__ = [
     "FlywheelConfig",
     "GatePolicy",
     "GatewayConfig",
+    "GoodhartConfig",
     "GuardPolicy",
     "JudgingConfig",
     "LabelsConfig",

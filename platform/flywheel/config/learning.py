@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from flywheel.config.base import Config
+from flywheel.config.goodhart import GoodhartConfig
 
 
 class RewardModelConfig(Config):
@@ -59,6 +60,7 @@ class QualityConfig(Config):
         default=None, description="a FilterConfig file, e.g. a sweep's winner; wins over filter"
     )
     reward: RewardModelConfig = Field(default_factory=RewardModelConfig)
+    goodhart: GoodhartConfig = Field(default_factory=GoodhartConfig)
     failure_eval_share: float = Field(default=0.30, gt=0, lt=1, description="failures kept for evaluation")
     max_examples: int = Field(default=5_000, ge=1)
     min_examples: int = Field(default=50, ge=1, description="fewer than this: the turn stops before training")
