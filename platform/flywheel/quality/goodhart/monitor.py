@@ -152,8 +152,11 @@ def _table(watched: Watched, policy: GoodhartConfig, period: int, confidence: fl
 
 
 def _pairs(watched: Watched, period: int, confidence: float) -> list[PairRow]:
-    kinds = ((of, _of(rows, period, earlier=False)) for of, rows in _kinds(watched).items())
-    return [pair for of, now in kinds for pair in pair_rows(now, of, _measured(now), confidence)]
+    found: list[PairRow] = []
+    for of, rows in _kinds(watched).items():
+        now = _of(rows, period, earlier=False)
+        found += pair_rows(now, of, _measured(now), confidence)
+    return found
 
 
 def _measured(rows: Rows) -> list[str]:
