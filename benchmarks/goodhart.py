@@ -55,6 +55,7 @@ FILTERS = {
     "rules": FilterConfig(liked_per_correction=EVERYTHING),
     "votes": FilterConfig(min_votes=3, min_agreement=0.5),
 }
+MONITORED = ("thumbs", "filter")
 POLICY = GoodhartConfig()
 Floats = npt.NDArray[np.float64]
 
@@ -128,7 +129,8 @@ def simulate(one: worlds.World, arm: str, seed: Sequence[int]) -> Run:
         period = worlds.live(one, policy, turn, rng)
         rows = worlds.candidates(period, rng)
         seen.append((period, rows))
-        run.looks.append(look(seen, one, FILTERS[arm] if arm != "thumbs" else None, run.looks))
+        if arm in MONITORED:
+            run.looks.append(look(seen, one, None if arm == "thumbs" else FILTERS[arm], run.looks))
         run.thumbs.append(float(np.nanmean(period.thumbs > 0)) if one.rated else float("nan"))
         if turn < TURNS:
             rows = only_thumbs(rows) if arm == "thumbs" else rows
@@ -149,7 +151,7 @@ def look(
     chosen_by: FilterConfig | None,
     before: Sequence[Examination],
 ) -> Examination:
-    """The monitor's look at the newest period; ``chosen_by`` None: thumbs alone."""
+    """The monitor's look at the newest period; ``chosen_by`` None: thumbs alone, and no other signal is computed."""
     newest = seen[-1][1].columns
     proxies = {"explicit", "engagement"} if chosen_by is None else optimised(newest, chosen_by)
     people = [period.person + at * one.people for at, (period, _) in enumerate(seen)]  # drawn anew each period
@@ -173,7 +175,7 @@ def look(
         },
     )
     tested = sum(bool(examined.look) for examined in before)
-    watched = Watched(answers, targets, proxies)
+    watched = Watched(answers, targets if chosen_by else None, proxies)
     place = len(seen) - 1
     return examine(watched, POLICY, period=place, turn=f"turn-{place:04d}", at=AT, looks=tested, pairs=False)
 
@@ -195,10 +197,10 @@ def game_row(kind: str, arm: str, runs: Sequence[Run]) -> dict[str, Any]:
         "change_mean": float(change.mean()),
         "change_interval": mean_interval(change),
         "change_worst": float(change.min()),
-        **_alarms(runs),
+        **(_alarms(runs) if arm in MONITORED else {}),
         "quality_by_turn": np.mean([run.quality for run in runs], axis=0).round(4).tolist(),
         "thumbs_by_turn": np.mean([run.thumbs for run in runs], axis=0).round(4).tolist(),
-        "auc_of_thumbs_by_turn": auc_by_turn(runs).round(4).tolist(),
+        **({"auc_of_thumbs_by_turn": auc_by_turn(runs).round(4).tolist()} if arm in MONITORED else {}),
     }
 
 
