@@ -131,7 +131,7 @@ def simulate(one: worlds.World, arm: str, seed: Sequence[int]) -> Run:
         seen.append((period, rows))
         if arm in MONITORED:
             run.looks.append(look(seen, one, None if arm == "thumbs" else FILTERS[arm], run.looks))
-        run.thumbs.append(float(np.nanmean(period.thumbs > 0)) if one.rated else float("nan"))
+        run.thumbs.append(float((period.thumbs[~np.isnan(period.thumbs)] > 0).mean()))
         if turn < TURNS:
             rows = only_thumbs(rows) if arm == "thumbs" else rows
             policy, _, _ = worlds.learn(one, policy, rows, FILTERS[arm])
