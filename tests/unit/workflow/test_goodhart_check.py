@@ -78,12 +78,13 @@ class Watched:
         )  # fmt: skip
         turn.write(step_key("candidates"), {**built.model_dump(), "seconds": 0.1})
         version = f"signals-{turn.turn_id}"
-        self.flow.append("signals", [
-            Signal(inference_id=row.inference_id, signal=name, version=version, value=self.rng.random())
-            for row in self.candidates
-            for name in signals
-        ])  # fmt: skip
-        scored = ScoreResult(version=version, table_version=self.lake.version("signals"), rows=1, reused=False)
+        if self.candidates:
+            self.flow.append("signals", [
+                Signal(inference_id=row.inference_id, signal=name, version=version, value=self.rng.random())
+                for row in self.candidates
+                for name in signals
+            ])  # fmt: skip
+        scored = ScoreResult(version=version, table_version=self.lake.version("signals") or 0, rows=1, reused=False)
         turn.write(step_key("score"), {**scored.model_dump(), "seconds": 0.1})
         chosen = self.config.quality.filter.model_copy(update=used or {})
         turn.write(step_key("sweep"), {"used": False, "filter": chosen.model_dump(mode="json")})
@@ -215,6 +216,15 @@ def test_a_flow_without_turns_says_so(watched):
     assert (found.periods, found.text) == ([], "no turn of this flow has scored anything yet (flywheel turn)")
     assert "Nothing to see yet" in render(found)
     assert status(watched.lake, watched.config)["goodhart"] is None
+
+
+def test_a_turn_of_nothing_is_looked_at_too(watched):
+    only = watched.turn(week=1)
+    found = watched.check()
+    assert found.text.startswith(f"not enough labels: 0 of 30 people of {only}")
+    assert "names 'correction_distance', which no row has" in found.remarks[0]
+    show(found, Console(record=True, width=160))
+    assert only in render(found) or "No alarm" in render(found)
 
 
 def test_table_and_page_show_it(gamed):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.config import FilterConfig, FlywheelConfig, load
-from flywheel.errors import UsageError
+from flywheel.errors import FlywheelError, UsageError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.lease import Held
 from flywheel.lake.tables import Lake, open_lake
@@ -197,8 +197,16 @@ def _step(name: str, context: Context, lease: Held, shown: Progress) -> Step:
 
 
 def _look(context: Context, progress: Progress) -> None:
-    """Do the signals still mean quality? Said where a person reads it; the gate judges the model by itself."""
-    look = look_before_training(context.lake, context.config, context.turn.turn_id)
+    """Do the signals still mean quality? Said where a person reads it; the gate judges the model by itself.
+
+    A look that fails must not keep a turn from running: it is made again by the next `run` or `flywheel goodhart`.
+    """
+    try:
+        look = look_before_training(context.lake, context.config, context.turn.turn_id)
+    except FlywheelError as error:
+        progress.start("goodhart")
+        progress.finish(f"could not look: {error}")
+        return
     if look is not None and look.look != 0:
         progress.start("goodhart")
         progress.finish(f"{'ALARM: ' if look.alarm else ''}{look.text}")
