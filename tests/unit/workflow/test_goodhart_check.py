@@ -7,7 +7,7 @@ import pytest
 from gate_reports import promoted
 from rich.console import Console
 
-from flywheel.errors import UsageError
+from flywheel.errors import LakeError, UsageError
 from flywheel.operate.goodhart_table import show
 from flywheel.operate.render import status_tables
 from flywheel.operate.status import status
@@ -19,11 +19,13 @@ from flywheel.records import Signal
 from flywheel.review.labels import add_labels, make_label
 from flywheel.workflow.cadence.cadence import due
 from flywheel.workflow.cadence.facts import gather
+from flywheel.workflow.turns import turn as turns
+from flywheel.workflow.turns.context import Context
 from flywheel.workflow.turns.goodhart.check import check_goodhart, look_before_training
 from flywheel.workflow.turns.goodhart.page import render
 from flywheel.workflow.turns.goodhart.stored import looks, settle, standing
 from flywheel.workflow.turns.report.page import render as render_gate
-from flywheel.workflow.turns.steps import open_turn
+from flywheel.workflow.turns.steps import TurnHandle, open_turn
 from flywheel.workflow.turns.turn import step_key
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)
@@ -247,3 +249,36 @@ def test_the_gate_report_shows_the_alarm(gamed):
     page = render_gate(promoted().model_copy(update={"goodhart": look}))
     assert "Do the signals still mean quality?" in page
     assert "Alarm: explicit went from" in page
+
+
+class Said:
+    def __init__(self):
+        self.lines = []
+
+    def start(self, name, text=""):
+        assert name == "goodhart"
+
+    def finish(self, text=""):
+        self.lines.append(text)
+
+
+def test_a_turn_looks_before_it_curates_and_goes_on_whatever_comes_of_it(gamed, monkeypatch):
+    watched, _, second = gamed
+    turn = TurnHandle(watched.lake.store, "triage", second)
+    context, said = Context(watched.lake, watched.config, None, turn, watched.folder), Said()
+    lease, ran = type("Lease", (), {"check": lambda self: None})(), []
+    monkeypatch.setitem(turns.STEPS, "curate", (lambda *_: ran.append("curate") or {}, str))
+    monkeypatch.setitem(turns.STEPS, "scan", (lambda *_: ran.append("scan") or {}, str))
+    for name in ("curate", "scan"):
+        turns._step(name, context, lease, said).run({}, said)
+    assert ran == ["curate", "scan"]
+    assert len(said.lines) == 1
+    assert said.lines[0].startswith("ALARM: explicit went from")
+
+    def broken(*_):
+        raise LakeError("the signals are gone")
+
+    monkeypatch.setattr(turns, "look_before_training", broken)
+    turns._step("curate", context, lease, said).run({}, said)
+    assert said.lines[1] == "could not look: the signals are gone"
+    assert ran[-1] == "curate"
