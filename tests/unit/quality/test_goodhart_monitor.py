@@ -72,6 +72,17 @@ def test_reactions_that_right_answers_do_not_explain_are_an_alarm_unless_answers
     assert [one.kind for one in rose.warnings] == ["inflated"]
 
 
+def test_inflation_adds_up_and_is_compared_with_the_first_audited_period_or_the_one_that_was_settled():
+    rows = reacting((0.7, 0.0), (0.7, 0.1), (0.7, 0.2), (0.7, 0.2), people=2_000)
+    last = look(rows, 3).signals[0]
+    assert last.change == pytest.approx(0.4, abs=0.12)
+    watched = Watched(rows, None, {"explicit"})
+    again = examine(watched, GoodhartConfig(), period=3, turn="t3", at=AT, looks=0, since=2)
+    assert abs(again.signals[0].change) < 0.15
+    assert look(rows, 3).alarm
+    assert not again.alarm
+
+
 def test_false_alarms_are_as_rare_as_promised_where_people_react_as_before():
     rng = np.random.default_rng(11)
     alarms = sum(

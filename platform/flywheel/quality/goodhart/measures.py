@@ -26,16 +26,28 @@ def audit_of(rows: Rows) -> Audit:
 
 
 def signal_row(
-    name: str, of: Of, role: Role, now: Rows, before: Rows, *, sign: int, least: int, confidence: float
+    name: str,
+    of: Of,
+    role: Role,
+    now: Rows,
+    before: Rows,
+    *,
+    reference: Rows | None,
+    sign: int,
+    least: int,
+    confidence: float,
 ) -> SignalRow:
-    """One line of the table. ``sign`` is -1 where more means worse; ``least`` people on each side make a test."""
+    """One line of the table. ``sign`` is -1 where more means worse; ``least`` people on each side make a test.
+
+    ``reference``: answers that tell what a reaction meant at the beginning.
+    """
     values = now.signals[name]
     known = ~np.isnan(values)
     labelled = known & ~np.isnan(now.truth)
     area = auc(sign * values[labelled], now.truth[labelled] == 1, clusters=now.people[labelled], confidence=confidence)
     here, there = _by_person(now, name), _by_person(before, name)
     enough = min(here.size, there.size) >= least
-    beyond = inflation(now, before, name, sign=sign) if enough and of == "answers" else None
+    beyond = inflation(now, reference, name, sign=sign) if reference is not None and of == "answers" else None
     return SignalRow(
         signal=name,
         of=of,
@@ -49,6 +61,7 @@ def signal_row(
         level_before=round(float(there.mean()), 4) if there.size else None,
         rise_p=p_greater(sign * here, sign * there) if enough else None,
         fall_p=p_greater(sign * there, sign * here) if enough else None,
+        change=round(beyond.change, 4) if beyond else None,
         explained=round(beyond.explained, 4) if beyond else None,
         inflation_p=beyond.p_value if beyond else None,
     )

@@ -9,7 +9,8 @@ right by the audit labels (Fisher's exact test, one label a person). The p-value
 neither an audit that falls alone (harder questions) nor a signal that rises alone is an alarm.
 
 **Inflated**: what people do with answers became more favourable than right answers explain (``inflation``), and the
-audit does not show that answers got better either: the burden of proof is on the proxy. It shows long before a fall of
+audit does not show that answers got better either: the burden of proof is on the proxy. Compared with the first audited
+turn (or the last settled alarm), since inflation adds up and quality is accounted for. It shows long before a fall of
 the audit can be shown with as few labels as there are; Holm over the reactions. That people became milder looks the
 same, and is an alarm as well: whatever the reason, the reaction no longer means what it did.
 
@@ -58,6 +59,7 @@ def examine(
     looks: int,
     confidence: float = 0.95,
     pairs: bool = True,
+    since: int = 0,
 ) -> Examination:
     """Look at one period.
 
@@ -70,9 +72,11 @@ def examine(
         looks: tests that were made before.
         confidence: of the intervals in the table.
         pairs: whether to correlate the signals with each other.
+        since: what a reaction means is read off the first period from this one on that has enough labels.
     """
     audit, before = (audit_of(_of(watched.answers, period, earlier=earlier)) for earlier in (False, True))
-    table = _table(watched, policy, period, confidence)
+    reference = _reference(watched.answers, period, policy.min_people, since)
+    table = _table(watched, policy, period, confidence, reference)
     look = _look(audit, before, policy.min_people, looks)
     limit = level(policy.alpha / 2, look) if look else None
     fall = p_higher(Count(audit.wrong, audit.people), Count(before.wrong, before.people)) if look else None
@@ -134,7 +138,18 @@ def _kinds(watched: Watched) -> Mapping[Of, Rows]:
     return kinds if watched.targets is None else {**kinds, "targets": watched.targets}
 
 
-def _table(watched: Watched, policy: GoodhartConfig, period: int, confidence: float) -> list[SignalRow]:
+def _reference(answers: Rows, period: int, least: int, since: int) -> Rows | None:
+    """The first period with enough labels: inflation adds up, and against the turn before it would look small."""
+    for earlier in range(since, period):
+        rows = _of(answers, earlier, earlier=False)
+        if audit_of(rows).people >= least:
+            return rows
+    return None
+
+
+def _table(
+    watched: Watched, policy: GoodhartConfig, period: int, confidence: float, reference: Rows | None
+) -> list[SignalRow]:
     table: list[SignalRow] = []
     for of, rows in _kinds(watched).items():
         now, before = (_of(rows, period, earlier=earlier) for earlier in (False, True))
@@ -146,7 +161,17 @@ def _table(watched: Watched, policy: GoodhartConfig, period: int, confidence: fl
                 role = "proxy"
             sign = -1 if name in policy.lower_is_better else 1
             table.append(
-                signal_row(name, of, role, now, before, sign=sign, least=policy.min_people, confidence=confidence)
+                signal_row(
+                    name,
+                    of,
+                    role,
+                    now,
+                    before,
+                    reference=reference,
+                    sign=sign,
+                    least=policy.min_people,
+                    confidence=confidence,
+                )
             )
     return table
 
@@ -194,8 +219,8 @@ def _inflated(table: Collection[SignalRow], limit: float, told: str) -> list[Div
             kind="inflated",
             witness=AUDIT,
             p_value=p,
-            text=f"{_moved(rows[name])}, of which right answers explain {rows[name].explained:+.2f}, while {told} "
-            f"{_at(p, limit)}",
+            text=f"{name} rose by {rows[name].change:.2f} since the first audited turn, of which right answers explain "
+            f"{rows[name].explained:+.2f}, while {told} {_at(p, limit)}",
         )
         for name, p in _clear(left, limit)
     ]

@@ -61,7 +61,8 @@ class SignalRow(Record):
     level_before: float | None
     rise_p: float | None = Field(description="one-sided p-value that it did not get better; None: too few people")
     fall_p: float | None = Field(description="the same, that it did not get worse")
-    explained: float | None = Field(default=None, description="reactions: the change that the audit's change explains")
+    change: float | None = Field(default=None, description="reactions: of the level, since the reference period")
+    explained: float | None = Field(default=None, description="what the audit's change since then explains of it")
     inflation_p: float | None = Field(default=None, description="reactions: p-value that it explains all of a rise")
 
 

@@ -23,7 +23,7 @@ from flywheel.records import Record, utcnow
 from flywheel.review.labels import read_labels
 from flywheel.rollout import routing
 from flywheel.workflow.turns.goodhart.observe import answer_rows, read_served, target_rows
-from flywheel.workflow.turns.goodhart.stored import keep, look_of, looks, standing
+from flywheel.workflow.turns.goodhart.stored import keep, look_of, looks, settled, standing
 from flywheel.workflow.turns.steps import Artifact, TurnHandle, turn_ids
 
 
@@ -51,6 +51,7 @@ def check_goodhart(lake: Lake, config: FlywheelConfig) -> GoodhartReport:
     found: dict[str, Examination] = dict(stored)
     if waiting:
         watched, remarks = watch(lake, config, turns)
+        closed = settled(lake.store, config.flow)
         tested = sum(bool(look.look) for look in stored.values())
         for place in waiting:
             turn = turns[place][0].turn_id
@@ -62,6 +63,7 @@ def check_goodhart(lake: Lake, config: FlywheelConfig) -> GoodhartReport:
                 at=utcnow(),
                 looks=tested,
                 confidence=config.evaluation.confidence,
+                since=max((at for at, (one, _) in enumerate(turns) if one.turn_id in closed and at < place), default=0),
             )
             found[turn] = look if look.look is None else keep(lake.store, config.flow, look)
             tested += bool(look.look)

@@ -41,10 +41,15 @@ def keep(store: ObjectStore, flow: str, look: Examination) -> Examination:
     return Examination.model_validate_json(store.get(key))
 
 
+def settled(store: ObjectStore, flow: str) -> set[str]:
+    """Turns whose alarm somebody dealt with."""
+    return {key.rsplit("/", 1)[-1].removesuffix(".json") for key in store.list(_prefix(flow, "settled"))}
+
+
 def standing(store: ObjectStore, flow: str) -> list[Examination]:
     """Looks with an alarm that nobody settled, oldest first."""
-    closed = {key.rsplit("/", 1)[-1] for key in store.list(_prefix(flow, "settled"))}
-    return [look for look in looks(store, flow) if look.alarm and f"{look.turn}.json" not in closed]
+    closed = settled(store, flow)
+    return [look for look in looks(store, flow) if look.alarm and look.turn not in closed]
 
 
 def settle(store: ObjectStore, flow: str, *, reason: str, actor: str) -> list[Settled]:
