@@ -14,6 +14,7 @@ from flywheel.cli import (
     data,
     evaluation,
     gate,
+    goodhart,
     judges,
     keys,
     labels,
@@ -46,6 +47,7 @@ for group in (
     evaluation,
     judges,
     gate,
+    goodhart,
     models,
 ):
     app.add_typer(group.commands)

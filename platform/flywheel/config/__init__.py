@@ -9,6 +9,7 @@ from flywheel.config.deciding import (
     RegressionConfig,
     RolloutConfig,
 )
+from flywheel.config.goodhart import GoodhartConfig
 from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.learning import (
     DedupConfig,
@@ -70,6 +71,7 @@ __all__ = [
     "FlywheelConfig",
     "GatePolicy",
     "GatewayConfig",
+    "GoodhartConfig",
     "GuardPolicy",
     "JudgeSignalConfig",
     "JudgingConfig",

@@ -140,6 +140,9 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     if drift := state["drift"]:
         mark = "[red]got worse:[/] " if drift["alarm"] else "drift: none seen; "
         console.print(f"{mark}{drift['text']}", highlight=False, soft_wrap=True)
+    if goodhart := state["goodhart"]:
+        mark = "[red]a proxy rose and quality did not:[/] " if goodhart["alarm"] else "goodhart: "
+        console.print(f"{mark}{_escaped(goodhart['text'])}", highlight=False, soft_wrap=True)
     _candidate_lines(state, console)
     for line in capture_lines(state["capture"]):
         console.print(_plain(line, style="yellow"), highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel.config import FilterConfig, FlywheelConfig, load
-from flywheel.errors import UsageError
+from flywheel.errors import FlywheelError, UsageError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.lease import Held
 from flywheel.lake.tables import Lake, open_lake
@@ -23,6 +23,7 @@ from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.cluster import check_disk, connected
 from flywheel.workflow.turns import learn, prepare, verdict
 from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.goodhart.check import look_before_training
 from flywheel.workflow.turns.lease import only_one
 from flywheel.workflow.turns.needs import check_placeable
 from flywheel.workflow.turns.report.gather import gather
@@ -148,7 +149,7 @@ def run_turn_under(
     context = Context(lake, config, keyring, turn, work_folder(config, turn))
     with connected(config):
         check_placeable(config)
-        done = run_steps(turn, [_step(name, context, lease) for name in names], progress)
+        done = run_steps(turn, [_step(name, context, lease, progress) for name in names], progress)
     result = _result(turn, done)
     if "gate" in done:
         result["report"] = str(write_report(gather(lake, config, turn, done), report_path(config, turn.turn_id)))
@@ -185,14 +186,32 @@ def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = 
     return {**{key: value for key, value in found.items() if key != "used"}, "out": str(out)}
 
 
-def _step(name: str, context: Context, lease: Held) -> Step:
+def _step(name: str, context: Context, lease: Held, shown: Progress) -> Step:
     run, summary = STEPS[name]
 
     def guarded(done: dict[str, Artifact], progress: Progress) -> Artifact:
         lease.check()
+        if name == "curate":  # everything is scored, nothing has learnt from it yet
+            _look(context, shown)
         return run(context, done, progress)
 
     return Step(name, guarded, summary)
+
+
+def _look(context: Context, progress: Progress) -> None:
+    """Do the signals still mean quality? Said where a person reads it; the gate judges the model by itself.
+
+    A look that fails must not keep a turn from running: it is made again by the next `run` or `flywheel goodhart`.
+    """
+    try:
+        look = look_before_training(context.lake, context.config, context.turn.turn_id)
+    except FlywheelError as error:
+        progress.start("goodhart")
+        progress.finish(f"could not look: {error}")
+        return
+    if look is not None and look.look != 0:
+        progress.start("goodhart")
+        progress.finish(f"{'ALARM: ' if look.alarm else ''}{look.text}")
 
 
 def work_folder(config: FlywheelConfig, turn: TurnHandle) -> Path:

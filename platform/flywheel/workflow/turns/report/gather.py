@@ -18,6 +18,7 @@ from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, EvalCase, EvalResult
 from flywheel.rollout import history
+from flywheel.workflow.turns.goodhart.stored import look_of
 from flywheel.workflow.turns.looks import read_look
 from flywheel.workflow.turns.provenance import lineage_rows, trace_lineage
 from flywheel.workflow.turns.report import words
@@ -91,6 +92,7 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
         config_hash=begun.get("config_hash", ""),
         seed=made_with.seed,
         interval=made_with.evaluation.interval,
+        goodhart=look_of(lake.store, config.flow, turn.turn_id),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from flywheel.quality.goodhart.tables import Examination
 from flywheel.records import Reason, Record, Verdict
 
 Role = Literal["decides", "guards", "reported"]
@@ -102,3 +103,4 @@ class GateReport(Record):
     config_hash: str
     seed: int
     interval: str = Field(description="how intervals were made")
+    goodhart: Examination | None = Field(default=None, description="the monitor's look at this turn's period")
