@@ -15,7 +15,7 @@ from flywheel.quality.build import BuildResult
 from flywheel.quality.rows import TUNE, Candidate
 from flywheel.quality.score import ScoreResult
 from flywheel.records import Label, Message, Signal
-from flywheel.workflow.turns.sweep import sweep
+from flywheel.workflow.sweeps.sweep import sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

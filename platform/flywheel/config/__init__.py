@@ -13,6 +13,7 @@ from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.learning import (
     FilterConfig,
     LoraConfig,
+    ProxyConfig,
     QualityConfig,
     RewardModelConfig,
     SweepConfig,
@@ -64,6 +65,7 @@ __all__ = [
     "MiningConfig",
     "ParameterGrid",
     "PrivacyConfig",
+    "ProxyConfig",
     "QualityConfig",
     "RankerConfig",
     "RankingConfig",
