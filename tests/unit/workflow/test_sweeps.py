@@ -3,6 +3,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from gate_reports import judged, make
 
 from flywheel.config import FilterConfig, ProxyConfig, SweepConfig, TrainingConfig, load
 from flywheel.errors import UsageError
@@ -23,6 +24,8 @@ from flywheel.workflow.sweeps.result import Point, SweepResult, changes, save_fi
 from flywheel.workflow.sweeps.rows import TuneRows
 from flywheel.workflow.sweeps.trials import known_before
 from flywheel.workflow.turns.alone import period_name
+from flywheel.workflow.turns.report.gather import _swept
+from flywheel.workflow.turns.report.page import render
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -195,3 +198,15 @@ def test_defaults_leave_the_turns_sweep_as_it_is():
     config = SweepConfig()
     assert config.generation >= config.trials  # all trials independent
     assert config.proxy.finalists == 0
+
+
+def test_the_gates_report_shows_how_the_filter_was_chosen():
+    plain, shown = render(make(*judged())), render(make(*judged(), sweep=result()))
+    assert "How the filter was chosen" not in plain
+    assert "20 filters were tried on 100 labels" in shown
+    assert "98.0% right, 50.0% kept" in shown
+    artifact = {**result().model_dump(mode="json", exclude={"best"}), "used": True,
+                "filter": result().best.model_dump(mode="json")}  # fmt: skip
+    assert _swept(artifact) == result()
+    assert _swept({"used": True, "filter": {}, "value": 1}) is None
+    assert _swept({"used": False, "why": "too few", "filter": {}}) is None

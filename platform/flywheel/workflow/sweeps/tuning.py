@@ -46,7 +46,14 @@ class Generations(Searcher):
         """Nothing, as above."""
 
 
-class Told(Callback):
+class _Watched(Callback):
+    """Tune pickles its callbacks for a restore that nobody asks for here; a terminal cannot be pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Callback, ()
+
+
+class Told(_Watched):
     """Passes the ends of trials on to whoever watches."""
 
     def __init__(self, progress: Progress, *, total: int, each: int, done: int) -> None:
@@ -62,7 +69,7 @@ class Told(Callback):
         self._progress.update(self._done * self._each, self._total, f"best {self._best:.4f}")
 
 
-class RungsTold(Callback):
+class RungsTold(_Watched):
     """Passes rungs on to whoever watches, and notes which proxies will not go on."""
 
     def __init__(self, progress: Progress, records: Records, proxies: int) -> None:

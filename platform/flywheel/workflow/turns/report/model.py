@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from flywheel.records import Reason, Record, Verdict
+from flywheel.workflow.sweeps.result import SweepResult
 
 Role = Literal["decides", "guards", "reported"]
 
@@ -102,3 +103,4 @@ class GateReport(Record):
     config_hash: str
     seed: int
     interval: str = Field(description="how intervals were made")
+    sweep: SweepResult | None = Field(default=None, description="how the filter was found, where a sweep found it")
