@@ -1,15 +1,17 @@
-"""A small sweep for tests: candidates with one telling signal, in a real lake, and labels that know the truth."""
+"""A small sweep for tests: what one finds, and candidates in a real lake with one signal that tells good from bad."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flywheel.config import FlywheelConfig, SweepConfig
+from flywheel.config import FilterConfig, FlywheelConfig, SweepConfig
 from flywheel.lake.tables import Lake
 from flywheel.quality.artifacts import write_rows
 from flywheel.quality.build import BuildResult
 from flywheel.quality.rows import TUNE, Candidate
 from flywheel.quality.score import ScoreResult
 from flywheel.records import Label, Message, Signal
+from flywheel.workflow.sweeps.outcomes import Outcome
+from flywheel.workflow.sweeps.result import Point, SweepResult
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SWEEP = SweepConfig(trials=8, proposals_per_trial=8, generation=2, max_concurrent=2)
@@ -36,3 +38,16 @@ def world(home: Path):
               for row in rows]  # fmt: skip
     scored = ScoreResult(version="v", table_version=lake.version("signals") or 0, rows=COUNT, reused=False)
     return lake, FlywheelConfig(flow="f", sweep=SWEEP), built, scored, labels
+
+
+def outcome(kept: int, right: int, volume: float, **params) -> Outcome:
+    return Outcome(params=params, kept=kept, right_kept=right, volume=volume)
+
+
+def result(**fields) -> SweepResult:
+    return SweepResult(**{
+        "sweep": "sweep-1", "best": FilterConfig(version="sweep-x", min_agreement=0.5), "value": 0.6,
+        "start_value": 0.4, "trials": 2, "proposals": 20, "labels": 100, "kept": 50, "right_kept": 49, "volume": 0.5,
+        "start_kept": 90, "start_right_kept": 60, "start_volume": 0.9,
+        "front": [Point.of(outcome(50, 49, 0.5, min_agreement=0.5)), Point.of(outcome(90, 60, 0.9))], **fields,
+    })  # fmt: skip

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from gate_reports import judged, make
+from small_sweep import outcome, result
 
 from flywheel.config import FilterConfig, ProxyConfig, SweepConfig, TrainingConfig, load
 from flywheel.errors import UsageError
@@ -14,13 +15,13 @@ from flywheel.quality.rows import Candidate
 from flywheel.records import Label, Message
 from flywheel.workflow.sweeps import outcomes as outcomes_module
 from flywheel.workflow.sweeps.finalists import best, finalists
-from flywheel.workflow.sweeps.outcomes import Outcome, evaluate
+from flywheel.workflow.sweeps.outcomes import evaluate
 from flywheel.workflow.sweeps.pareto import front, hypervolume, spread
 from flywheel.workflow.sweeps.picture import pareto_svg
 from flywheel.workflow.sweeps.proxies import Contestant, judge, proxy_training, rung_steps
 from flywheel.workflow.sweeps.proxy_data import chosen, proxy_data, right_answers
 from flywheel.workflow.sweeps.records import Records, Rung, Trial
-from flywheel.workflow.sweeps.result import Point, SweepResult, changes, save_filter
+from flywheel.workflow.sweeps.result import changes, save_filter
 from flywheel.workflow.sweeps.rows import TuneRows
 from flywheel.workflow.sweeps.trials import known_before
 from flywheel.workflow.turns.alone import period_name
@@ -28,10 +29,6 @@ from flywheel.workflow.turns.report.gather import _swept
 from flywheel.workflow.turns.report.page import render
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def outcome(kept: int, right: int, volume: float, **params) -> Outcome:
-    return Outcome(params=params, kept=kept, right_kept=right, volume=volume)
 
 
 def rung(step: int, loss: float) -> Rung:
@@ -145,15 +142,6 @@ def test_proxies_never_learn_what_or_of_whom_they_are_asked():
     assert [row.inference_id for row in data.learn] == ["3"]  # not: same person, same prompt, no consent, held out
     examples = chosen(data, {}, FilterConfig(), max_examples=5, seed=0)
     assert [one.inference_ids for one in examples] == [["3"]]
-
-
-def result(**fields) -> SweepResult:
-    return SweepResult(**{
-        "sweep": "sweep-1", "best": FilterConfig(version="sweep-x", min_agreement=0.5), "value": 0.6,
-        "start_value": 0.4, "trials": 2, "proposals": 20, "labels": 100, "kept": 50, "right_kept": 49, "volume": 0.5,
-        "start_kept": 90, "start_right_kept": 60, "start_volume": 0.9,
-        "front": [Point.of(outcome(50, 49, 0.5, min_agreement=0.5)), Point.of(outcome(90, 60, 0.9))], **fields,
-    })  # fmt: skip
 
 
 def test_the_picture_is_xml_with_every_point_and_no_style(tmp_path):

@@ -70,7 +70,7 @@ def proxy_training(training: TrainingConfig, config: ProxyConfig) -> TrainingCon
         update={
             "num_workers": 1,
             "gradient_accumulation": training.gradient_accumulation * training.num_workers,
-            "zero_stage": 0,
+            "zero_stage": min(training.zero_stage, 2),  # there is nobody to split weights with
             "epochs": config.steps,  # at the most: the schedule ends by steps
         }
     )

@@ -77,7 +77,6 @@ def _run(
 
 
 def prepare() -> None:
-    """Before Tune is imported: no tables at verbose=0, no loggers of its own, and Ctrl-C is Python's."""
+    """Before Tune is imported: no tables at verbose=0, and Ctrl-C is Python's, which ends the sweep at once."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
