@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 from xml.etree import ElementTree
 
 import pytest
@@ -91,3 +92,20 @@ def test_too_few_labels_leave_the_file_alone(cluster, scored, tmp_path):
     with pytest.raises(UsageError, match="flywheel label"):
         sweep(lake, FlywheelConfig(flow="f"), built, result, labels[:10], out=tmp_path / "filter.yaml")
     assert not (tmp_path / "filter.yaml").exists()
+
+
+def test_a_generation_waits_for_the_one_before():
+    from flywheel.workflow.sweeps.tuning import Generations, Told
+
+    searcher = Generations([5, 1, 2, 3], 2)  # 0 and 4 are finished
+    assert searcher.suggest("a") == {"trial": 1}
+    assert searcher.suggest("b") is None
+    searcher.on_trial_complete("a", {"value": 1.0})
+    assert [searcher.suggest(name) for name in "bc"] == [{"trial": 2}, {"trial": 3}]
+    searcher.on_trial_complete("c", error=True)
+    assert searcher.suggest("d") is None
+    searcher.on_trial_complete("b", {"value": 1.0})
+    assert searcher.suggest("d") == {"trial": 5}
+    assert searcher.suggest("e") == "FINISHED"
+    told = Told(TerminalProgress(Console(file=io.StringIO(), force_terminal=True)), total=20, each=5, done=1)
+    assert pickle.loads(pickle.dumps([told, searcher]))
