@@ -43,7 +43,7 @@ def test_finds_the_threshold_in_time_and_names_its_labels(cluster, scored, tmp_p
     lake, built, result, labels = scored
     config, out = FlywheelConfig(flow="f"), tmp_path / "filter.yaml"
     screen = io.StringIO()  # a terminal has locks, which Tune must not try to pickle
-    shown = TerminalProgress(Console(file=screen, force_terminal=True))
+    shown = TerminalProgress(Console(file=screen, force_terminal=True, width=200))
     found = sweep(lake, config, built, result, labels, out=out, progress=shown)
     assert "200/200" in screen.getvalue()
     assert (found.kept, found.right_kept) == (80, 80)
