@@ -19,7 +19,7 @@ from flywheel.workflow.sweeps.rows import TuneRows
 VOLUME_TIE = 1e-3
 """Weight of the kept share: decides between configurations that are equally right."""
 BLOCK = 65_536
-"""Rows of one block; 16,384 to 131,072 measured within 5 % of each other, a million at once 20 % slower."""
+"""Rows of one block. Of a million rows: 9.4 ms with this, 9.7 with twice, 15.6 with a quarter, 11.4 all at once."""
 
 
 class Outcome(Record):
