@@ -134,6 +134,18 @@ class QualityConfig(Config):
     min_examples: int = Field(default=50, ge=1, description="fewer than this: the turn stops before training")
 
 
+class ProxyConfig(Config):
+    """The sweep's second level: the best few filters, each with a short fine-tune on the rows that it keeps."""
+
+    finalists: int = Field(default=0, ge=0, description="filters that get a fine-tune; 0: the first level decides")
+    steps: int = Field(default=64, ge=1, description="optimizer steps of a proxy that nothing stops")
+    first_rung: int = Field(default=8, ge=1, description="steps until proxies are first compared")
+    reduction: int = Field(default=2, ge=2, description="ASHA: one in so many goes on from a rung to the next")
+    min_prompts: int = Field(default=20, ge=1, description="tune-labelled prompts with a right answer, to compare by")
+    max_concurrent: int = Field(default=1, ge=1, description="proxies that train side by side")
+    num_cpus: float = Field(default=1.0, gt=0, description="logical CPUs of one proxy")
+
+
 class SweepConfig(Config):
     """Ray Tune with Optuna over the filter thresholds."""
 
@@ -143,6 +155,11 @@ class SweepConfig(Config):
     wrong_row_cost: float = Field(default=3.0, gt=0, description="one wrong kept row outweighs this many right ones")
     in_turn: bool = Field(default=True, description="run the sweep inside a turn when enough tune labels exist")
     min_tune_labels: int = Field(default=40, ge=1)
+    generation: int = Field(
+        default=4, ge=1, description="trials that know nothing of each other; later ones start from what these found"
+    )
+    num_cpus: float = Field(default=0.5, gt=0, description="logical CPUs of one trial")
+    proxy: ProxyConfig = Field(default_factory=ProxyConfig)
 
 
 class LoraConfig(Config):

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flywheel.capture.consent import consented_ids
 from flywheel.capture.leaks import scan as scan_texts
 from flywheel.config import FilterConfig, load
 from flywheel.errors import LeakError, UsageError
@@ -28,12 +29,12 @@ from flywheel.workflow.evaluations.contamination import refuse_contaminated
 from flywheel.workflow.turns.context import Context
 from flywheel.workflow.turns.measuring import live_folder, marker
 from flywheel.workflow.turns.steps import Artifact
+from flywheel.workflow.turns.sweep import Proxies, SweepResult
 from flywheel.workflow.turns.sweep import sweep as sweep_filter
 
 
 def candidates(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Consented feedback joined to its inferences: what could be learnt from."""
-    from flywheel.capture.consent import consented_ids
 
     def allowed(inferences: Any, consents: Any) -> set[str]:
         rows: list[Inference] = list(inferences)
@@ -88,16 +89,7 @@ def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         return {"used": False, "why": "switched off in the configuration", "filter": configured.model_dump(mode="json")}
     out = context.work / "filter.yaml"
     try:
-        result = sweep_filter(
-            context.lake,
-            context.config,
-            built(done),
-            scored(done),
-            read_labels(context.lake, context.config.flow, split="tune"),
-            out=out,
-            code_version=context.code_version,
-            progress=progress,
-        )
+        result = search_filter(context, done, out=out, progress=progress)
     except UsageError as error:
         return {"used": False, "why": str(error), "filter": configured.model_dump(mode="json")}
     return {
@@ -105,6 +97,42 @@ def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         "filter": load(FilterConfig, out).model_dump(mode="json"),
         **result.model_dump(mode="json", exclude={"best"}),
     }
+
+
+def search_filter(
+    context: Context, done: dict[str, Artifact], *, out: Path, restart: bool = False, progress: Progress
+) -> SweepResult:
+    """The sweep over a turn's candidates, with the `tune` labels of now.
+
+    Raises:
+        UsageError: too few of them to decide anything.
+    """
+    lake, config = context.lake, context.config
+    reward = _models(done)
+    tables = [f"{table}@{version}" for table, version in sorted(done["snapshot"]["tables"].items()) if version]
+    return sweep_filter(
+        lake,
+        config,
+        built(done),
+        scored(done),
+        read_labels(lake, config.flow, split="tune"),
+        out=out,
+        code_version=context.code_version,
+        parents=[*([f"reward/{reward.id}"] if reward.folds else []), *tables],
+        proxies=_proxies(context, done) if config.sweep.proxy.finalists > 1 else None,
+        restart=restart,
+        progress=progress,
+    )
+
+
+def _proxies(context: Context, done: dict[str, Artifact]) -> Proxies:
+    """Weights that training would start from, a folder that erasure knows, and who consents now."""
+    base = resolve(context.lake, context.config, _base(done))
+    asked = ["inference_id", "subject", "ts", "consent"]
+    table = context.lake.read("inferences", flow=context.config.flow, columns=asked)
+    consents = context.lake.records("consents", Consent, flow=context.config.flow)
+    allowed = consented_ids(table, consents, "training", utcnow())
+    return Proxies(base=base.folder, work=context.work / "train" / "proxies", allowed=allowed)
 
 
 def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flywheel.config import FilterConfig, FlywheelConfig, load
+from flywheel.config import FlywheelConfig
 from flywheel.errors import FlywheelError, UsageError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.lease import Held
@@ -168,22 +168,6 @@ def _unshadow_abandoned(lake: Lake, config: FlywheelConfig) -> None:
         registered = turn.read(step_key("register"))
         if registered is not None and turn.read("finished") is None:
             promotion.unshadow(lake, config, registered["version"], reason=f"{turn_id} was abandoned")
-
-
-def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """The steps of a turn up to the sweep; writes the winning filter to ``out``.
-
-    Raises:
-        UsageError: too few tune labels to decide anything.
-    """
-    from flywheel.config import dump
-
-    result = run_turn(config, until="sweep", progress=progress)
-    found = result["steps"]["sweep"]
-    if not found["used"]:
-        raise UsageError(f"The sweep found no filter: {found['why']}")
-    dump(load(FilterConfig, overrides=found["filter"]), out)
-    return {**{key: value for key, value in found.items() if key != "used"}, "out": str(out)}
 
 
 def _step(name: str, context: Context, lease: Held, shown: Progress) -> Step:

@@ -18,6 +18,7 @@ from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, EvalCase, EvalResult
 from flywheel.rollout import history
+from flywheel.workflow.sweeps.result import SweepResult
 from flywheel.workflow.turns.goodhart.stored import look_of
 from flywheel.workflow.turns.looks import read_look
 from flywheel.workflow.turns.provenance import lineage_rows, trace_lineage
@@ -93,7 +94,17 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
         seed=made_with.seed,
         interval=made_with.evaluation.interval,
         goodhart=look_of(lake.store, config.flow, turn.turn_id),
+        sweep=_swept(done.get("sweep", {})),
     )
+
+
+def _swept(artifact: Artifact) -> SweepResult | None:
+    """The turn's sweep, if it found its filter; None for one of a version that noted less."""
+    known = {key: artifact[key] for key in SweepResult.model_fields if key in artifact}
+    try:
+        return SweepResult.model_validate({**known, "best": artifact["filter"]}) if artifact.get("used") else None
+    except (KeyError, ValidationError):
+        return None
 
 
 def _lineage(lake: Lake, config: FlywheelConfig, verdict: Decision, done: Mapping[str, Artifact]) -> Artifact:

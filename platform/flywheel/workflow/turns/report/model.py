@@ -9,6 +9,7 @@ from pydantic import Field
 
 from flywheel.quality.goodhart.tables import Examination
 from flywheel.records import Reason, Record, Verdict
+from flywheel.workflow.sweeps.result import SweepResult
 
 Role = Literal["decides", "guards", "reported"]
 
@@ -104,3 +105,4 @@ class GateReport(Record):
     seed: int
     interval: str = Field(description="how intervals were made")
     goodhart: Examination | None = Field(default=None, description="the monitor's look at this turn's period")
+    sweep: SweepResult | None = Field(default=None, description="how the filter was found, where a sweep found it")
