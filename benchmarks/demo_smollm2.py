@@ -44,7 +44,7 @@ def run(home: Path, seed: int) -> tuple[dict[str, Any], float, float]:
     with tempfile.TemporaryFile("w+") as out:
         process = psutil.Popen([sys.executable, "-c", code, *arguments], stdout=out)
         while process.poll() is None:
-            peak = max(peak, memory_of(process))
+            peak = max(peak, memory_of(process, home))
             time.sleep(SAMPLE_S)
         out.seek(0)
         text = out.read()
@@ -53,13 +53,14 @@ def run(home: Path, seed: int) -> tuple[dict[str, Any], float, float]:
     return json.loads(text), peak / 1e9, time.monotonic() - begun
 
 
-def memory_of(process: psutil.Process) -> int:
+def memory_of(process: psutil.Process, home: Path) -> int:
     """Bytes that the process and all its descendants have to themselves (USS): shared pages count for nobody.
 
     Ray's processes are descendants of the supervisor, which is one of ours in its own session.
     """
     total = 0
-    for one in [process, *process.children(recursive=True), *supervisors()]:
+    ours = [process, *process.children(recursive=True), *supervisors(home)]
+    for one in {one.pid: one for one in ours}.values():
         try:
             total += one.memory_full_info().uss
         except psutil.Error:  # it ended meanwhile
@@ -67,11 +68,12 @@ def memory_of(process: psutil.Process) -> int:
     return total
 
 
-def supervisors() -> list[psutil.Process]:
-    """What ``flywheel up`` started apart from the command."""
+def supervisors(home: Path) -> list[psutil.Process]:
+    """What ``flywheel up`` started for this home apart from the command."""
     found: list[psutil.Process] = []
     for one in psutil.process_iter(["cmdline"]):
-        if "flywheel.operate.supervisor" in " ".join(one.info["cmdline"] or []):
+        command = " ".join(one.info["cmdline"] or [])
+        if "flywheel.operate.supervisor" in command and str(home) in command:
             found += [one, *one.children(recursive=True)]
     return found
 
@@ -86,8 +88,9 @@ def report(result: dict[str, Any], peak_gb: float, seconds: float) -> tuple[list
             f"{name:<12} n={suite['n']:<5} before {suite['live']:.1%}  after {suite['candidate']:.1%}  "
             f"{suite['difference']:+.1%} [{low:+.1%}, {high:+.1%}]"
         )
+    spent = {name: step.get("seconds") for name, step in result["steps"].items()}
     rows.append({"decision": result["decision"], "reasons": result["reasons"]})
-    rows.append({"minutes": round(seconds / 60, 1), "peak_memory_gb": round(peak_gb, 2), "steps": result.get("steps")})
+    rows.append({"minutes": round(seconds / 60, 1), "peak_memory_gb": round(peak_gb, 2), "step_seconds": spent})
     rows.append({"demo": {key: result["demo"][key] for key in ("traffic", "labels", "fresh_traffic", "surrogates")}})
     print(f"decision: {result['decision']}; {seconds / 60:.1f} minutes, {peak_gb:.1f} GB")
     gain = result["metrics"]["suites"]["random"]

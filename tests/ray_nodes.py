@@ -1,5 +1,6 @@
 """A Ray cluster of several node processes on one machine, as `ray start` makes it; every node is ended by its id."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -87,11 +88,13 @@ class RayNodes:
 
     def kill(self, node: subprocess.Popen) -> None:
         """As a machine that loses power: the raylet and every worker process of this node at once."""
-        for process in [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]:
-            try:
+        try:
+            processes = [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:  # it ended by itself
+            processes = []
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-            except psutil.NoSuchProcess:
-                continue
         node.wait(30)
         self.nodes.remove(node)
 

@@ -13,6 +13,7 @@ from small_flow import KEYS, prepare, row_keys, start_turn
 
 from flywheel.lake.manifests import list_manifests
 from flywheel.testing import make_tiny_model
+from flywheel.training.export import MARKER
 from flywheel.workflow.turns.steps import TurnHandle
 from flywheel.workflow.turns.turn import STEP_NAMES, step_key
 
@@ -76,6 +77,11 @@ def kill_in_each_stage(cluster, turn, killed, over):
                     break
 
 
+def weights(model):
+    """Hashes of the files that a model consists of; its training report tells how long it took."""
+    return {name: digest for name, digest in model.data["files"].items() if name != MARKER}
+
+
 def test_a_node_that_dies_in_each_stage_changes_nothing(cluster, s3_environment, tmp_path, monkeypatch):
     monkeypatch.setenv("FLYWHEEL_MASTER_KEY", "cd" * 32)
     model = make_tiny_model(tmp_path / "model")
@@ -100,7 +106,7 @@ def test_a_node_that_dies_in_each_stage_changes_nothing(cluster, s3_environment,
         ours, theirs = (list_manifests(lakes[name], kind, "triage") for name in ("killed", "calm"))
         assert [item.id for item in ours] == [item.id for item in theirs]
         if kind == "model":  # resumed to the same bits
-            assert [item.data["content_hash"] for item in ours] == [item.data["content_hash"] for item in theirs]
+            assert [weights(item) for item in ours] == [weights(item) for item in theirs]
     for table, key in KEYS.items():
         assert [row for row, times in row_keys(lakes["killed"], table, key).items() if times > 1] == [], table
     assert len(lakes["killed"].read("inferences", columns=["inference_id"])) == INTERACTIONS
