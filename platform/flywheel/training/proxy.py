@@ -115,8 +115,9 @@ class Proxy:
 def _alone() -> None:
     """A process group of one, which needs no port."""
     from torch import distributed
+    from torch._C._distributed_c10d import HashStore  # torch.distributed does not declare it as its own
 
     os.environ.update({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"})
     os.environ.update({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"})  # asked for by DeepSpeed, used by nobody
     if not distributed.is_initialized():
-        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)

@@ -80,7 +80,8 @@ def known(lake: Lake, flow: str, what: Measurement) -> dict[str, float | None]:
     wanted = {row_id: version(what.prefix, row) for row_id, row in what.rows.items()}
     found: dict[str, float | None] = {}
     for piece in lake.scan(TABLE, flow=flow, columns=["inference_id", "version", "value"], rows=SCAN_ROWS):
-        own = piece.filter(pc.starts_with(piece["version"], pattern=f"{what.prefix}."))
+        ours = pc.call_function("starts_with", [piece["version"]], pc.MatchSubstringOptions(f"{what.prefix}."))
+        own = piece.filter(ours)
         for row in own.to_pylist():
             if wanted.get(row["inference_id"]) == row["version"]:
                 found[row["inference_id"]] = row["value"]

@@ -41,11 +41,11 @@ def as_table(ids: Sequence[str], values: Mapping[str, Sequence[float | None]], v
 
 def present(lake: Lake, flow: str, wanted: Collection[str]) -> set[str]:
     """Those of the versions that the newest version of the table holds."""
-    known = pa.array(sorted(wanted), pa.string())
+    known = set(wanted)
     found: set[str] = set()
     for piece in lake.scan(TABLE, flow=flow, columns=["version"], rows=SCAN_ROWS):
         column = piece["version"]
-        found.update(pc.unique(column.filter(pc.is_in(column, value_set=known))).to_pylist())
+        found.update(known.intersection(column.unique().to_pylist()))
         if len(found) == len(known):
             break
     return found
@@ -54,7 +54,7 @@ def present(lake: Lake, flow: str, wanted: Collection[str]) -> set[str]:
 def read(lake: Lake, flow: str, wanted: Collection[str], at: int | None = None) -> SignalTable:
     """Values of some versions; a row that was stored twice counts once."""
     table = lake.read(TABLE, flow=flow, columns=["inference_id", "signal", "version", "value"], at=at)
-    table = table.filter(pc.is_in(table["version"], value_set=pa.array(sorted(wanted), pa.string())))
+    table = table.filter(pc.field("version").isin(sorted(wanted)))
     found: SignalTable = defaultdict(dict)
     columns = (table[name].to_pylist() for name in ("inference_id", "signal", "value"))
     for inference_id, signal, value in zip(*columns, strict=True):

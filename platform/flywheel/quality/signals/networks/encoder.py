@@ -42,7 +42,7 @@ class SimilarityNetwork:
             states = self._model(**inputs).last_hidden_state
             mask = inputs["attention_mask"][..., None].to(states.dtype)
             pooled = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-            return torch.nn.functional.normalize(pooled, dim=1).float().cpu().numpy()
+            return list(torch.nn.functional.normalize(pooled, dim=1).float().cpu().numpy())
 
     def value(self, outputs: Sequence[Any]) -> float | None:
         """The cosine of both vectors."""

@@ -87,7 +87,7 @@ def configured(config: FlywheelConfig, live_model: Path | None = None) -> dict[s
         ModelError: a folder is missing. EnvironmentProblem: a package is missing.
     """
     settings = config.quality.signals
-    shared = {"batch_tokens": settings.pool.batch_tokens, "threads": settings.pool.threads}
+    shared: dict[str, Any] = {"batch_tokens": settings.pool.batch_tokens, "threads": settings.pool.threads}
     found: list[Instrument] = []
     if settings.reward.models:
         folders = tuple(_folder(one) for one in settings.reward.models)
