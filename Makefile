@@ -24,7 +24,7 @@ format: setup
 
 test: lint
 	$(BIN)/pytest tests/unit -n auto
-	$(BIN)/pytest tests --ignore=tests/unit -n 2 --dist loadfile
+	$(BIN)/pytest tests/reliability tests/integration tests/web -n 2 --dist loadfile
 
 test-unit: setup
 	$(BIN)/pytest tests/unit -n auto

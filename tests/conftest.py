@@ -1,10 +1,17 @@
 """Fixtures shared by all tests: S3 servers."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from s3 import S3Server, new_s3_server
+
+
+def pytest_configure() -> None:
+    """Shells start background jobs with Ctrl-C ignored, and what tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

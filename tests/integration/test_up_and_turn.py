@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import small_flow
 import yaml
@@ -139,8 +140,8 @@ def test_down_ends_what_is_still_starting(instance, tmp_path):
         process.kill()
     supervisor = json.loads((tmp_path / "home/run/starting.json").read_text())["pid"]
     assert "stopped" in flywheel("down", config=config).stdout
-    with pytest.raises(ProcessLookupError):
-        os.kill(supervisor, 0)
+    psutil.wait_procs([psutil.Process(supervisor)] if psutil.pid_exists(supervisor) else [], timeout=10)
+    assert not psutil.pid_exists(supervisor) or psutil.Process(supervisor).status() == psutil.STATUS_ZOMBIE
     assert "nothing was running" in flywheel("down", config=config).stdout
 
 
