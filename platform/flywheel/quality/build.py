@@ -13,6 +13,7 @@ from flywheel.lake.tables import Lake
 from flywheel.quality.artifacts import read_rows, write_rows
 from flywheel.quality.candidates import build_candidates
 from flywheel.quality.dedup import exact_duplicates, near_evaluation
+from flywheel.quality.reward_data import Preference, apart, gather
 from flywheel.quality.rows import Candidate, Drop, Exclusions
 from flywheel.records import Consent, Feedback, Inference, Record
 from flywheel.telemetry import Progress, Silent
@@ -47,6 +48,11 @@ class BuildResult(Record):
         """Every other captured inference with its reason."""
         return read_rows(Path(self.folder) / "build-drops.jsonl", Drop)
 
+    def preferences(self) -> list[Preference]:
+        """Comparisons and thumbs that the reward model learns from beside the candidates; their drops lie beside."""
+        path = Path(self.folder) / "preferences.jsonl"
+        return read_rows(path, Preference) if path.exists() else []
+
 
 def build(
     lake: Lake,
@@ -76,6 +82,11 @@ def build(
         for row, overlap in similar.items()
     ]
     rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in similar])
+    said = gather(inferences, feedback, consented=allowed, excluded=excluded, thumbs=config.quality.reward.thumbs)
+    said = apart(said, excluded.texts, excluded.decisive)
+    write_rows(work / "preferences.jsonl", said.preferences)
+    unused = [Drop(inference_id=row, reason=reason) for row, reason in said.unused]
+    write_rows(work / "preference-drops.jsonl", unused)
     result = _result(rows, drops + repeated, captured=len(inferences), work=work)
     progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured")
     return result
