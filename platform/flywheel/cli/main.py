@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from flywheel.cli import canary, cases, data, evaluation, gate, judges, keys, labels, models, service, setup, turns
+from flywheel.cli import (
+    canary,
+    cases,
+    data,
+    evaluation,
+    gate,
+    judges,
+    keys,
+    labels,
+    models,
+    rewards,
+    service,
+    setup,
+    turns,
+)
 from flywheel.cli.output import reserve_stdout
 from flywheel.errors import EnvironmentProblem, FlywheelError
 
@@ -17,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (setup, service, keys, turns, canary, data, labels, cases, evaluation, judges, gate, models):
+for group in (setup, service, keys, turns, canary, data, labels, cases, evaluation, judges, rewards, gate, models):
     app.add_typer(group.commands)
 
 
