@@ -107,8 +107,11 @@ def _hasher() -> Any:
 
 def _hashed(texts: Sequence[str]) -> Any:
     """Hashed words and pairs of words, log counts, unit length."""
+    from scipy.sparse import csr_matrix  # pyright: ignore[reportMissingTypeStubs]
     from sklearn.preprocessing import normalize
 
+    if not texts:
+        return csr_matrix((0, BUCKETS))
     counts = _hasher().transform([text.lower() for text in texts]).tocsr()
     counts.data = 1 + np.log(counts.data)
     return normalize(counts, copy=False)

@@ -71,7 +71,7 @@ class Head:
     def rewards(self, answers: Answers) -> Floats:
         """One calibrated reward an answer."""
         total = np.full(len(answers.length), self.bias)
-        for name, weight in self.weights.items():
+        for name, weight in sorted(self.weights.items()):  # a loaded file has an order of its own, and sums have one
             total = total + answers.block(name) @ weight  # pyright: ignore[reportArgumentType]
         return total / self.temperature
 

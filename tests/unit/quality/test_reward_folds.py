@@ -19,7 +19,8 @@ def test_pairs_follow_the_people_and_texts_that_they_share(colours):
     folds = make_folds(rows, 2)
     asked = [prompt_text(row.messages) for row in rows]
     first, second = folds.score.index(0), folds.score.index(1)
-    people = [[rows[first].subject], ["new-1"], ["new-2"], [rows[first].subject, rows[second].subject], ["new-1"]]
+    other = next(i for i, row in enumerate(rows) if folds.score[i] == 0 and row.subject != rows[first].subject)
+    people = [[rows[first].subject], ["new-1"], ["new-2"], [rows[other].subject, rows[second].subject], ["new-1"]]
     prompts = ["entirely another question", asked[second], "nobody else says this", "both sides know me", "and this"]
     placed = place_beside(rows, folds, people, prompts)
     assert placed.score[0] == 0
