@@ -198,7 +198,12 @@ def test_reward_folders_are_plain_sequence_classifiers(cluster, model, traffic, 
     assert loaded.config.num_labels == 1
     assert (folder / "model.safetensors").exists()
     people = {row.inference_id: row.rater for row in built.rows()}
-    learnt = read_manifest(lake, "reward", models.id).data["rows"]
+    manifest = read_manifest(lake, "reward", models.id)
+    assert models.report is not None
+    assert models.report.pairs > 100  # what each fold did not see, once
+    assert manifest.data["report"] == models.report.model_dump(mode="json")
+    assert train_reward(lake, config, built, base=model, code_version="x") == models  # found, not trained again
+    learnt = manifest.data["rows"]
     assert not {people[row] for row in learnt[0]} & {people[row] for row in learnt[1]}
 
 

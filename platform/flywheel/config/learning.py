@@ -16,7 +16,18 @@ from flywheel.config.signals import SignalsConfig
 class RewardModelConfig(Config):
     """The learnt reward model: Bradley-Terry on (chosen, rejected) answers to one prompt."""
 
-    base: str | None = Field(default=None, description="model to start from; default: the live model")
+    base: str | None = Field(
+        default=None, description="model to start from, a decoder or an encoder; default: the live model"
+    )
+    variant: Literal["auto", "full", "head"] = Field(
+        default="auto",
+        description="full: train every weight; head: keep an encoder frozen; auto: head for encoders, else full",
+    )
+    thumbs: Literal["off", "pairs", "outside"] = Field(
+        default="pairs",
+        description="pairs: liked against disliked answers to the same prompt; outside: all other thumbs too, "
+        "against an option of reward 0",
+    )
     folds: int = Field(default=2, ge=2, description="cross-fitting: a row is scored by a model that never saw it")
     epochs: int = Field(default=4, ge=1)
     batch_size: int = Field(default=8, ge=1, description="prompts in one step, each with all its answers")

@@ -15,6 +15,7 @@ from flywheel.lake.tables import Lake
 from flywheel.quality.artifacts import read_rows, write_rows
 from flywheel.quality.candidates import build_candidates
 from flywheel.quality.dedup import exact_duplicates, near_evaluation
+from flywheel.quality.reward_data import Gathered, Preference, apart, gather
 from flywheel.quality.rows import Candidate, Drop, Exclusions
 from flywheel.quality.semantic import encoder_of, meant_by_suites
 from flywheel.quality.trust.apply import Suspect, Trusted, trusted
@@ -31,7 +32,7 @@ Snapshot = Mapping[str, int | None]
 
 
 class BuildResult(Record):
-    """What the next steps need. ``folder`` holds candidates.jsonl, build-drops.jsonl and quarantine.jsonl."""
+    """What the next steps need. ``folder`` holds candidates, preferences and quarantine, each with what is out."""
 
     id: str
     folder: str
@@ -61,6 +62,11 @@ class BuildResult(Record):
     def suspects(self) -> list[Suspect]:
         """The feedback in quarantine, each row with its reason."""
         return read_rows(Path(self.folder) / "quarantine.jsonl", Suspect)
+
+    def preferences(self) -> list[Preference]:
+        """Comparisons and thumbs that the reward model learns from beside the candidates; their drops lie beside."""
+        path = Path(self.folder) / "preferences.jsonl"
+        return read_rows(path, Preference) if path.exists() else []
 
 
 def build(
@@ -99,6 +105,9 @@ def build(
         for row, cosine in meant.items()
     ]
     rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in meant])
+    thumbs = config.quality.reward.thumbs
+    said = gather(inferences, counted.feedback, consented=allowed, excluded=excluded, thumbs=thumbs)
+    _write_preferences(apart(said, excluded.texts, excluded.decisive), work)
     result = _result(rows, drops + repeated, captured=len(inferences), work=work)
     result = result.model_copy(update={"quarantined": _quarantine(lake, config, result.id, counted, work)})
     aside = f", {len(counted.suspects):,} reactions in quarantine" if counted.suspects else ""
@@ -113,6 +122,12 @@ def _meant(rows: list[Candidate], excluded: Exclusions, config: FlywheelConfig) 
         return {}
     texts = [*excluded.texts, *excluded.decisive]
     return meant_by_suites(rows, texts, encode, threshold=config.quality.dedup.semantic_cosine)
+
+
+def _write_preferences(said: Gathered, work: Path) -> None:
+    write_rows(work / "preferences.jsonl", said.preferences)
+    unused = [Drop(inference_id=row, reason=reason) for row, reason in said.unused]
+    write_rows(work / "preference-drops.jsonl", unused)
 
 
 def read(lake: Lake, config: FlywheelConfig, table: str, model: type[R], snapshot: Snapshot) -> list[R]:

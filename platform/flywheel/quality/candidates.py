@@ -147,8 +147,8 @@ def _target(inference: Inference, events: list[Feedback], held_out: str | None) 
     else:
         return None
     return Candidate(
-        inference_id=inference.inference_id, flow=inference.flow, subject=inference.subject, rater=rater,
-        ts=inference.ts, messages=inference.messages, answer=answer, target=target, origin=origin,
+        inference_id=inference.inference_id, flow=inference.flow, tenant=inference.tenant, subject=inference.subject,
+        rater=rater, ts=inference.ts, messages=inference.messages, answer=answer, target=target, origin=origin,
         evidence=evidence, held_out=held_out,
     )  # fmt: skip
 

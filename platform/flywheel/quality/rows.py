@@ -40,6 +40,7 @@ class Candidate(Record):
 
     inference_id: str
     flow: str
+    tenant: str = "default"
     subject: str = Field(description="who asked")
     rater: str = Field(description="who corrected or liked the answer")
     ts: datetime

@@ -159,7 +159,7 @@ def _measured(
     rewards: dict[str, dict[str, Any]] = {}
     if reads & REWARDS:
         found = _rewards(lake.store, config.quality.reward, rows, folds=folds, models=sources.models, progress=progress)
-        rewards = usable(found)
+        rewards = usable(found, better=sources.models.usable)
     heavy = heavy_values(
         lake, config, rows, wanted=wanted, folds=folds, instruments=sources.instruments, batch=built.id,
         progress=progress,
@@ -256,14 +256,15 @@ class RewardActor:
         return self._models[fold]
 
 
-def usable(rewards: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def usable(rewards: dict[str, dict[str, Any]], *, better: bool = True) -> dict[str, dict[str, Any]]:
     """Take the judgements of a reward model away that knows nothing about rows it has not seen.
 
-    On unseen rows (all are: cross-fitting) the targets must beat ``MIN_HELD_OUT`` of their contrasts on average.
+    On unseen rows (all are: cross-fitting) the targets must beat ``MIN_HELD_OUT`` of their contrasts on average, and
+    the model's own report must find it ``better`` than the length of an answer and its words (``reward_report``).
     Else only ``wins`` stays, so that it can be seen why; margin and preference then count as not measured.
     """
     wins = [row["wins"] for row in rewards.values() if row["wins"] is not None]
-    if not wins or sum(wins) / len(wins) >= MIN_HELD_OUT:
+    if better and (not wins or sum(wins) / len(wins) >= MIN_HELD_OUT):
         return rewards
     return {name: {"wins": row["wins"]} for name, row in rewards.items()}
 

@@ -25,6 +25,10 @@ from flywheel.workflow.turns.looks import looks
 from flywheel.workflow.turns.steps import Artifact, TurnHandle, turn_ids
 from flywheel.workflow.turns.turn import step_key
 
+CANDIDATE_FILES: Final = tuple(
+    f"{name}.jsonl" for name in ("candidates", "build-drops", "preferences", "preference-drops", "quarantine")
+)
+"""Rows of a turn's folder that name people and what they said."""
 ENDED: Final = "a person was erased, and rows that it was built on are gone"
 
 
@@ -83,7 +87,7 @@ def erase_work(home: Path, trace: Trace, *, dry: bool = False) -> int:
     """
     without, removed = lines_without(_candidate_of(trace)), 0
     for turn in sorted((home / "turns").glob("*/*")):
-        files = [turn / "candidates" / name for name in ("candidates.jsonl", "build-drops.jsonl", "quarantine.jsonl")]
+        files = [turn / "candidates" / name for name in CANDIDATE_FILES]
         found = sum(_strip_file(path, without, dry=True) for path in files)
         if found and not dry:
             shutil.rmtree(turn / "train", ignore_errors=True)  # first: the rows are what a rerun would find it by
@@ -182,7 +186,8 @@ def _candidate_of(trace: Trace) -> Callable[[dict[str, Any]], bool]:
     made_of = trace.answers | trace.reacted
 
     def doomed(row: dict[str, Any]) -> bool:
-        return row["inference_id"] in made_of or trace.subject in (row.get("subject"), row.get("rater"))
+        people = (row.get("subject"), row.get("rater"), *row.get("raters", ()))
+        return not made_of.isdisjoint((row["inference_id"], row.get("other_id"))) or trace.subject in people
 
     return doomed
 

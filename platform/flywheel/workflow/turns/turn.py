@@ -48,7 +48,7 @@ STEPS: dict[str, tuple[Run, Summary]] = {
     ),
     "reward": (
         learn.reward,
-        lambda a: f"{len(a['folds'])} cross-fitted reward models" if a["folds"] else f"none: {a['reason']}",
+        lambda a: f"{len(a['folds'])} cross-fitted reward models{_unused(a)}" if a["folds"] else f"none: {a['reason']}",
     ),
     "score": (learn.score, lambda a: f"{a['rows']:,} rows, every signal"),
     "sweep": (
@@ -252,3 +252,9 @@ def _finish(config: FlywheelConfig, turn: TurnHandle, result: dict[str, Any]) ->
     )
     kept = ("decision", "reasons", "metrics", "candidate", "live")
     turn.write("finished", {**{key: result[key] for key in kept}, "at": utcnow().isoformat()})
+
+
+def _unused(reward: Artifact) -> str:
+    """Why the reward model's word does not count, if so."""
+    report = reward.get("report")
+    return "" if report is None or report["usable"] else f", not used: {report['reason']}"

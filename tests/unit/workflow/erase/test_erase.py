@@ -490,3 +490,20 @@ def test_the_draft_of_an_erased_case_goes_and_another_stays(tmp_path):
     assert erase_work(tmp_path, found, dry=True) == 1
     assert erase_work(tmp_path, found) == 1
     assert [path.stem for path in (tmp_path / "run").iterdir()] == ["case-2"]
+
+
+def test_pairs_of_the_reward_model_go_with_who_asked_judged_or_answered(tmp_path):
+    none = frozenset()
+    found = Trace("s", utcnow(), frozenset({"a1"}), none, none, none, none, frozenset({"a1"}), none, none)
+    folder = tmp_path / "turns" / "flow" / "t1" / "candidates"
+    folder.mkdir(parents=True)
+    rows = [
+        {"inference_id": "a1", "other_id": None, "raters": ["x"]},
+        {"inference_id": "b", "other_id": "a1", "raters": []},
+        {"inference_id": "c", "other_id": None, "raters": ["x", "s"]},
+        {"inference_id": "d", "other_id": "e", "raters": ["x"]},
+    ]  # fmt: skip
+    path = folder / "preferences.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert erase_work(tmp_path, found) == 3
+    assert [json.loads(line)["inference_id"] for line in path.read_text().splitlines()] == ["d"]

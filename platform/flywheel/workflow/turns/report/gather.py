@@ -227,7 +227,15 @@ def _note(item: Manifest) -> str:
     if item.kind == "filter":
         return f"searched on {_count(data.get('label_ids'))} labels of split tune"
     if item.kind == "reward":
-        return f"{_count(data.get('rows'))} folds"
+        folds = f"{_count(data.get('rows'))} folds"
+        said = data.get("report")
+        return (
+            folds
+            if said is None
+            else f"{folds}; {said['reason']}"
+            if said["usable"]
+            else f"{folds}, not used; {said['reason']}"
+        )
     if item.kind == "model":
         return f"made by {data['turn']}" if "turn" in data else ""
     return ""
