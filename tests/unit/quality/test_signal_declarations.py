@@ -3,8 +3,8 @@ import re
 import pytest
 
 from flywheel.config import FlywheelConfig
-from flywheel.errors import ConfigError
 from flywheel.config.filters import DEFAULT_RULES
+from flywheel.errors import ConfigError
 from flywheel.quality.rows import Candidate, Evidence
 from flywheel.quality.signals import SIGNALS, measure
 from flywheel.quality.signals.context import Context, Measured
