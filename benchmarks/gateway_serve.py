@@ -247,6 +247,8 @@ def wait_answer(case: dict[str, Any]) -> None:
 def main() -> None:
     """Start, say so, wait for the end of stdin."""
     folder, port, ingress, *cases = sys.argv[1:]
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print: what is read from this process is the one line below
     apply_environment()
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a busy machine is slow, not broken
@@ -275,7 +277,7 @@ def main() -> None:
             wait_answer(found[case])
         except Exception as error:  # noqa: BLE001  (one case that cannot start must not end the others; it is reported)
             found[case] = {"error": f"{type(error).__name__}: {error}"[:500]}
-    print(json.dumps(found), flush=True)
+    print(json.dumps(found), file=answer, flush=True)
     sys.stdin.read()
     serve.shutdown()
     ray.shutdown()

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,6 +161,18 @@ def test_an_engines_refusal_is_the_clients_error(cluster, client):
 
     with pytest.raises(openai.BadRequestError, match=r"maximum|context|length"):
         client.chat.completions.create(**ask("word " * 2000))
+
+
+def test_prompts_with_seeds_that_do_not_fit_into_one_step_together_are_all_answered(cluster, client):
+    """vLLM's CPU engine died of a seeded prompt that was split over two steps."""
+
+    def answer(seed):
+        text = f"{seed} " + "word " * 40
+        return client.chat.completions.create(**ask(text, seed=seed, temperature=1)).choices[0].message.content
+
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(answer, range(32)))  # 503 where the engine died
+    assert all(isinstance(text, str) for text in found)
 
 
 def test_generate_answers_many_in_order_and_as_the_gateway_does(cluster, client):

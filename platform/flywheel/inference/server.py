@@ -199,6 +199,9 @@ def engine_kwargs(config: EngineConfig) -> dict[str, Any]:
         "disable_log_stats": True,
         "tensor_parallel_size": config.tensor_parallel_size,
         "scheduling_policy": config.scheduling_policy,
+        # On CPU vLLM 0.29 dies of a prompt that it splits over two steps if its request has a seed: it rewinds the
+        # random generator, which CPU generators cannot do. Every prompt fits into one step.
+        "enable_chunked_prefill": config.num_gpus > 0,
     }
     if config.enable_lora:
         kwargs |= {"enable_lora": True, "max_loras": lora_slots(config), "max_lora_rank": config.max_lora_rank}

@@ -25,3 +25,10 @@ def test_on_cpu_the_last_place_for_adapters_is_never_used():
     assert "max_loras" not in engine_kwargs(EngineConfig())
     assert engine_kwargs(EngineConfig(enable_lora=True, max_loras=2))["max_loras"] > 2 * 2
     assert engine_kwargs(EngineConfig(enable_lora=True, max_loras=2, num_gpus=1))["max_loras"] == 2
+
+
+def test_a_cpu_engine_never_splits_a_prompt():
+    cpu, gpu = engine_kwargs(EngineConfig(max_model_len=4096)), engine_kwargs(EngineConfig(num_gpus=1))
+    assert not cpu["enable_chunked_prefill"]
+    assert cpu["max_num_batched_tokens"] >= 4096  # else vLLM refuses longer prompts
+    assert gpu["enable_chunked_prefill"]
