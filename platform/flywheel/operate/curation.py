@@ -29,12 +29,7 @@ def explanation(found: Explanation, console: Console) -> None:
         _line(console, "The dataset was made before this row was in the lake, or does not look at such rows.")
     if found.example_id:
         _line(console, f"example {found.example_id}")
-    if not found.consent:
-        _line(
-            console, "This person does not agree to training now: no signal is shown, and the next dataset is without."
-        )
-    if found.stages:
-        console.print(_stages(found))
+    _way(found, console)
     if found.trace is not None:
         _trace(found, console)
     for name, place in found.draws.items():
@@ -43,6 +38,18 @@ def explanation(found: Explanation, console: Console) -> None:
         more = found.instead_of_count - len(found.instead_of)
         _line(console, f"stayed instead of: {', '.join(found.instead_of)}{f' and {more:,} more' if more else ''}")
     _line(console, f"used by: {', '.join(found.used_by) or 'nothing'}")
+
+
+def _way(found: Explanation, console: Console) -> None:
+    """Consent, the stages, and reactions that did not count."""
+    if not found.consent:
+        _line(
+            console, "This person does not agree to training now: no signal is shown, and the next dataset is without."
+        )
+    if found.stages:
+        console.print(_stages(found))
+    for reason in found.quarantined:
+        _line(console, f"a reaction in quarantine, {reason}")
 
 
 def dataset(shown: dict[str, Any], console: Console) -> None:

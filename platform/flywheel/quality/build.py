@@ -136,11 +136,16 @@ def read(lake: Lake, config: FlywheelConfig, table: str, model: type[R], snapsho
     return [] if version is None else lake.records(table, model, flow=config.flow, at=version)
 
 
+def quarantine_key(flow: str, identity: str) -> str:
+    """Where the suspect feedback of the candidates ``identity`` is kept."""
+    return f"drops/{flow}/quarantine-{identity}.jsonl"
+
+
 def _quarantine(lake: Lake, config: FlywheelConfig, identity: str, counted: Trusted, work: Path) -> dict[str, int]:
     """Write the suspect feedback beside the candidates and beside the datasets' drops; counts by reason."""
     path = write_rows(work / "quarantine.jsonl", counted.suspects)
     if counted.suspects:
-        lake.store.put(f"drops/{config.flow}/quarantine-{identity}.jsonl", path.read_bytes())
+        lake.store.put(quarantine_key(config.flow, identity), path.read_bytes())
     return dict(sorted(Counter(one.reason for one in counted.suspects).items()))
 
 

@@ -17,7 +17,7 @@ from flywheel.errors import NotFoundInLakeError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, content_id, write_manifest
 from flywheel.lake.tables import Lake
-from flywheel.quality.build import BuildResult, ConsentRule, Snapshot, build
+from flywheel.quality.build import BuildResult, ConsentRule, Snapshot, build, quarantine_key
 from flywheel.quality.dedup import near_duplicates
 from flywheel.quality.filters import Columns, verdicts
 from flywheel.quality.filters_check import check_filter
@@ -134,6 +134,8 @@ def curate_rows(
         "filter": filter_config.model_dump(mode="json"),
         "reward": models.id if models.folds else None,
         "signals": scored.version,
+        "signal_versions": scored.versions,
+        "quarantine": quarantine_key(config.flow, built.id) if built.quarantined else None,
         "snapshot": {table: version for table, version in sorted(snapshot.items()) if version is not None},
         "funnel": funnel.model_dump(mode="json"),
         "drops": key,

@@ -13,11 +13,12 @@ from flywheel.errors import NotFoundInLakeError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import open_lake
 from flywheel.operate import curation as draw
-from flywheel.quality.build import build
+from flywheel.quality.build import build, quarantine_key
 from flywheel.quality.curate import curate_rows
 from flywheel.quality.reward import RewardModels
 from flywheel.quality.rows import Exclusions
 from flywheel.quality.score import ScoreResult
+from flywheel.quality.trust.apply import Suspect
 from flywheel.records import Consent, Feedback, Inference, Message, Signal
 from flywheel.workflow.curation.explain import explain
 from flywheel.workflow.curation.show import show
@@ -51,7 +52,7 @@ class Curated:
                            consented=lambda rows, _: {row.inference_id for row in rows})  # fmt: skip
         values = [{"agreement": 0.1 * place + 0.1, "explicit": 1.0, "format": 1.0} for place in range(6)]
         self.append("signals", [
-            Signal(inference_id=row.inference_id, signal=name, version="s1", value=value)
+            Signal(inference_id=row.inference_id, signal=name, version=f"{name}-1", value=value)
             for row, own in zip(self.rows, values, strict=True)
             for name, value in own.items()
         ])  # fmt: skip
@@ -63,12 +64,15 @@ class Curated:
     def append(self, table, rows):
         assert self.lake.append(table, rows, app=str(uuid7()), version=0, flow="triage")
 
-    def curate(self, max_examples=1000, **filter_):
+    def curate(self, max_examples=1000, built=None, **filter_):
         quality = self.config.quality.model_copy(update={"max_examples": max_examples})
         config = self.config.model_copy(update={"quality": quality})
-        scored = ScoreResult(version="s1", table_version=self.lake.version("signals"), rows=6, reused=False)
+        versions = {name: f"{name}-1" for name in ("agreement", "explicit", "format")}
+        scored = ScoreResult(
+            version="s1", table_version=self.lake.version("signals"), rows=6, reused=False, versions=versions
+        )
         return curate_rows(
-            self.lake, config, Keyring(self.config.home_path()), self.built,
+            self.lake, config, Keyring(self.config.home_path()), built or self.built,
             models=RewardModels(id="none", folds=[], reason="few"), scored=scored, snapshot=self.snapshot,
             filter_config=FilterConfig(version="mine", min_agreement=0.25, **filter_), turn_id=self.turn.turn_id,
         )  # fmt: skip
@@ -159,6 +163,21 @@ def test_rows_without_feedback_or_after_the_snapshot(one):
     found = one.explain(later)
     assert (found.verdict, found.stages, found.used_by) == ("not seen", [], [])
     assert "made before this row" in printed(found)
+
+
+def test_what_is_in_quarantine_is_told_and_counts_for_nothing(one):
+    row, other = one.rows[5], one.rows[4]
+    said = one.lake.read("feedback", columns=["feedback_id", "inference_id"]).to_pylist()
+    (mine,) = [line["feedback_id"] for line in said if line["inference_id"] == row.inference_id]
+    suspect = Suspect(feedback_id=mine, inference_id=row.inference_id, reason="burst", detail="many in a second")
+    built = one.built.model_copy(update={"quarantined": {"burst": 1}})
+    one.lake.store.put(quarantine_key("triage", built.id), f"{suspect.model_dump_json()}\n".encode())
+    dataset = one.curate(built=built, max_examples=5).id
+    found = one.explain(row, dataset=dataset)
+    assert found.quarantined == ["burst: many in a second"]
+    assert found.origin is None  # its one reaction was not counted
+    assert "in quarantine, burst: many in a second" in printed(found)
+    assert one.explain(other, dataset=dataset).quarantined == []
 
 
 def test_nobody_is_quoted_and_a_withdrawn_consent_hides_the_numbers(one):

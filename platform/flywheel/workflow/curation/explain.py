@@ -22,6 +22,7 @@ from flywheel.lake.tables import Lake
 from flywheel.quality.candidates import build_candidates
 from flywheel.quality.filters_trace import Trace, trace
 from flywheel.quality.rows import Candidate, Drop, Exclusions
+from flywheel.quality.trust.apply import Suspect
 from flywheel.records import Consent, Feedback, Inference, Record, utcnow
 from flywheel.text.hashing import unit_interval
 from flywheel.workflow.curation.stages import Stage, stages
@@ -51,6 +52,9 @@ class Explanation(Record):
     trace: Trace | None = None
     draws: dict[str, float] = Field(
         default_factory=dict, description="place in [0, 1) of the hash draw; the lowest are repeated"
+    )
+    quarantined: list[str] = Field(
+        default_factory=list[str], description="why reactions to it are in quarantine, one entry each"
     )
     instead_of: list[str] = Field(default_factory=list[str], description="rows that left as repeating this one")
     instead_of_count: int = 0
@@ -86,6 +90,7 @@ def explain(
         verdict="kept" if example else "dropped" if drop else "not seen",
         reason=drop.reason if drop else None, detail=drop.detail if drop else None,
         stages=stages(drop, used) if seen else [],
+        quarantined=[f"{one.reason}: {one.detail}" for one in _suspects(lake, chosen, inference_id)],
         instead_of=losers[:SHOWN], instead_of_count=len(losers),
         used_by=_used_by(lake, config.flow, inference_id, datasets),
     )  # fmt: skip
@@ -168,10 +173,18 @@ def _drops(lake: Lake, manifest: Manifest, inference_id: str) -> Iterator[Drop]:
 
 def _candidate(lake: Lake, manifest: Manifest, row: Inference) -> Candidate | None:
     """What the dataset's join made of the row; None where it made nothing of it."""
-    rows, _ = build_candidates(
-        [row], _feedback(lake, manifest, row), consented={row.inference_id}, excluded=Exclusions()
-    )
+    gone = {one.feedback_id for one in _suspects(lake, manifest, row.inference_id)}
+    said = [one for one in _feedback(lake, manifest, row) if one.feedback_id not in gone]
+    rows, _ = build_candidates([row], said, consented={row.inference_id}, excluded=Exclusions())
     return rows[0] if rows else None
+
+
+def _suspects(lake: Lake, manifest: Manifest, inference_id: str) -> list[Suspect]:
+    """Reactions to an interaction that the dataset held in quarantine."""
+    key, wanted = manifest.data.get("quarantine"), inference_id.encode()
+    stored = lake.store.get_or_none(key) if key else None
+    found = (Suspect.model_validate_json(line) for line in (stored or b"").splitlines() if wanted in line)
+    return [one for one in found if one.inference_id == inference_id]
 
 
 def _feedback(lake: Lake, manifest: Manifest, row: Inference) -> list[Feedback]:
@@ -189,7 +202,8 @@ def _measured(lake: Lake, manifest: Manifest, row: Candidate, used: FilterConfig
         "signals", flow=manifest.flow, dates=_days(row.inference_id),
         columns=["inference_id", "signal", "version", "value"],
     )  # fmt: skip
-    wanted = (pc.field("inference_id") == row.inference_id) & (pc.field("version") == manifest.data["signals"])
+    versions = set(manifest.data.get("signal_versions", {}).values()) or {manifest.data["signals"]}
+    wanted = (pc.field("inference_id") == row.inference_id) & pc.field("version").isin(sorted(versions))
     signals = {one["signal"]: one["value"] for one in table.filter(wanted).to_pylist()}
     seed = str(manifest.seed)
     liked = {"liked": unit_interval(seed, "replay", row.inference_id)} if row.origin == "liked" else {}

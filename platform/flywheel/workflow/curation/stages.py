@@ -14,6 +14,7 @@ STAGES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("consent to training", frozenset({"no_training_consent"})),
     ("an answer that can be trained on", frozenset({"ranked_list", "no_answer", "unsupported_form"})),
     ("not held out for judging", frozenset({"held_out"})),
+    ("feedback that can be trusted", frozenset({"quarantined"})),
     (
         "feedback that says what is right",
         frozenset({"no_feedback", "truncated_answer", "disliked_without_correction", "no_clear_feedback"}),
@@ -21,7 +22,7 @@ STAGES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("nothing like it in what judges", frozenset({"near_evaluation"})),
     ("not said before", frozenset({"duplicate"})),
     (RULES, frozenset()),
-    ("no near-duplicate, no conflict", frozenset({"near_duplicate", "conflicting_target"})),
+    ("no near-duplicate, no conflict", frozenset({"near_duplicate", "semantic_duplicate", "conflicting_target"})),
     ("cap per person", frozenset({"over_subject_cap"})),
     ("replay share of liked rows", frozenset({"over_replay_share"})),
     ("replay share of older rows", frozenset({"over_older_share"})),
