@@ -1,12 +1,9 @@
-"""Search the filter on the `tune` labels; the winner is a file for `flywheel filters diff`, its Pareto plot beside it.
+"""Search the filter on the `tune` labels; the winner is a file to review. Submitted again, it goes on where it was.
 
 ray job submit --working-dir . -- python jobs/sweep.py --config CONFIG.yaml --out /shared/filter.yaml --period week
-Killed and submitted again, it goes on behind the trials that were finished. With --period, one sweep each day, week
-or month: submitted again, it prints the finished one.
 """
 
 import json
-import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -16,7 +13,6 @@ parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
 parser.add_argument("--out", type=Path, default=Path("filter.yaml"))
 parser.add_argument("--period", choices=["day", "week", "month"])
 parser.add_argument("--restart", action="store_true", help="run finished trials again")
-
 if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
@@ -27,7 +23,8 @@ if __name__ == "__main__":
 
     try:
         config = load(FlywheelConfig, options.config, parse_overrides(options.set))
-        result = run_sweep(config, out=options.out, period=options.period, restart=options.restart)
-        print(json.dumps(result, default=str))
+        print(
+            json.dumps(run_sweep(config, out=options.out, period=options.period, restart=options.restart), default=str)
+        )
     except FlywheelError as error:
-        sys.exit(f"error: {error}")
+        raise SystemExit(f"error: {error}") from None

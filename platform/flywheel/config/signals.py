@@ -76,7 +76,7 @@ class EngagementSignalConfig(Config):
     )  # fmt: skip
     features: int = Field(default=4_096, ge=16, description="hashed words and pairs of words of prompt and answer")
     hidden: int = Field(default=32, ge=1, description="units of the shared layer")
-    epochs: int = Field(default=5, ge=1)
+    epochs: int = Field(default=20, ge=1)
     min_rows: int = Field(default=200, ge=1, description="with fewer rows with reactions in a fold: not measured")
 
 

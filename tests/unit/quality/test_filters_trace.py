@@ -67,6 +67,6 @@ def test_every_reason_of_another_step_has_its_stage():
 
 
 def test_a_reason_that_no_stage_gives_claims_nothing_about_the_others():
-    found = stages(Drop(inference_id="a", reason="quarantined", detail="burst of 40"), FilterConfig())
+    found = stages(Drop(inference_id="a", reason="a_new_reason", detail="burst of 40"), FilterConfig())
     assert (found[0].outcome, found[0].detail) == ("failed", "burst of 40")
     assert {stage.outcome for stage in found[1:]} == {"unknown"}

@@ -172,7 +172,7 @@ def test_what_is_in_quarantine_is_told_and_counts_for_nothing(one):
     suspect = Suspect(feedback_id=mine, inference_id=row.inference_id, reason="burst", detail="many in a second")
     built = one.built.model_copy(update={"quarantined": {"burst": 1}})
     one.lake.store.put(quarantine_key("triage", built.id), f"{suspect.model_dump_json()}\n".encode())
-    dataset = one.curate(built=built, max_examples=5).id
+    dataset = one.curate(built=built, max_per_subject=9).id
     found = one.explain(row, dataset=dataset)
     assert found.quarantined == ["burst: many in a second"]
     assert found.origin is None  # its one reaction was not counted

@@ -108,15 +108,17 @@ def test_a_constant_answer_and_a_useless_reward_model_win_nothing(config, monkey
     monkeypatch.setattr(made, "RewardModel", lambda *_: lambda some: [[*map(len, one.answers)] for one in some])
     assert "no better" in make_scorers(lake, with_(config, reward_model="reward-bad")).absent["reward"]
     scorers = make_scorers(lake, with_(config, reward_model="reward-good"))
-    check = Check(kind="reward", expected="short")
     words = [word * 3 for word in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "kappa", "lambda")]
     asked = [(Message(role="user", content=f"tell me about {word}"),) for word in words]
-    own = mark_all([Item(one, check, f"{word} {word[::-1]}") for one, word in zip(asked, words, strict=True)], scorers)
+    checks = [Check(kind="reward", expected=word[:4]) for word in words]
+    told = [(one, check, f"{word} {word[::-1]}") for one, check, word in zip(asked, checks, words, strict=True)]
+    own = mark_all([Item(*one) for one in told], scorers)
     assert all(mark.passed for mark in own)
-    same = mark_all([Item(one, check, "a long and pleasant text that says nothing") for one in asked], scorers)
+    pleasant = "a long and pleasant text that says nothing"
+    same = mark_all([Item(one, check, pleasant) for one, check in zip(asked, checks, strict=True)], scorers)
     assert not any(mark.passed for mark in same)
     assert "cannot win" in same[0].detail
-    reward = scorers.by_kind["reward"]([Item(asked[0], check, "1234567")])[0].score
+    reward = scorers.by_kind["reward"]([Item(asked[0], Check(kind="reward", expected="short"), "1234567")])[0].score
     assert reward == pytest.approx((7 - 5) / 2)  # over the temperature
 
 

@@ -24,7 +24,7 @@ from flywheel.quality.signals.reactions import watched
 LIKED_FROM, DISLIKED_TO = 4.0, 2.0
 """Ratings, of 1 to 5."""
 BATCH = 64
-RATE = 3e-3
+RATE = 1e-2
 
 Floats = NDArray[np.float32]
 

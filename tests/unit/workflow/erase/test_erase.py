@@ -103,7 +103,8 @@ def test_every_removed_row_is_counted_once(world):
         # side, text (twice: its suite decides), the session of her case, ids that training left out (one of Ben's),
         # groups, cases
         "turns": 1 + 2 + 1 + len(examples) + 1 + 2 + 2,
-        "working copies": 7,  # her six answers, and Ben's that she corrected
+        # her six answers, and Ben's that she corrected; five reactions that the reward model could not use
+        "working copies": 7 + 5,
         "reports": 1,
         "drops": 6 - len(examples),
         "near-duplicate index": len(examples),  # as many of her answers as could be learnt from: no filter
