@@ -100,8 +100,9 @@ def _style(prompt: str, answer: str) -> list[float]:
 def _hasher() -> Any:
     from sklearn.feature_extraction.text import HashingVectorizer
 
+    unscaled: Any = None  # allowed, and missing in the library's annotations
     return HashingVectorizer(
-        n_features=BUCKETS, ngram_range=(1, 2), alternate_sign=False, norm=None, token_pattern=r"(?u)\b\w+\b"
+        n_features=BUCKETS, ngram_range=(1, 2), alternate_sign=False, norm=unscaled, token_pattern=r"(?u)\b\w+\b"
     )
 
 
