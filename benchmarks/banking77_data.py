@@ -217,13 +217,14 @@ def feedback_targets(lines: Iterable[dict[str, Any]]) -> list[Row]:
 
 def svm_baseline(train: Sequence[Row], splits: Splits) -> SvmScores:
     """TF-IDF (words and pairs) + linear SVM, scikit-learn's defaults, on the same labels as the flywheel has."""
-    classify = _fit_svm(train)
+    classify = fit_svm(train)
     answers = classify([row.text for row in splits.random_suite])
     old_answers = classify([row.text for row in splits.old_suite])
     return SvmScores(_accuracy(answers, splits.random_suite), _accuracy(old_answers, splits.old_suite), answers)
 
 
-def _fit_svm(train: Sequence[Row]) -> Callable[[list[str]], list[str]]:
+def fit_svm(train: Sequence[Row]) -> Callable[[list[str]], list[str]]:
+    """From texts to labels: TF-IDF and a linear SVM that learnt from these rows."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC

@@ -1,4 +1,4 @@
-"""The steps of a turn up to the curated dataset.
+"""The steps of a turn up to the curated dataset; `flywheel curate show` and `explain` then tell about it.
 
 ray job submit --working-dir . -- python jobs/curate.py --config configs/local/flywheel.yaml
 """

@@ -1,6 +1,6 @@
-"""Search the filter thresholds on the `tune` labels; the winner is a file for quality.filter_file.
+"""Search the filter on the `tune` labels; the winner is a file to review. Submitted again, it goes on where it was.
 
-ray job submit --working-dir . -- python jobs/sweep.py --config configs/local/flywheel.yaml --out filter.yaml
+ray job submit --working-dir . -- python jobs/sweep.py --config CONFIG.yaml --out /shared/filter.yaml --period week
 """
 
 import json
@@ -11,13 +11,20 @@ parser = ArgumentParser(description=__doc__)
 parser.add_argument("--config", type=Path, required=True)
 parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
 parser.add_argument("--out", type=Path, default=Path("filter.yaml"))
-
+parser.add_argument("--period", choices=["day", "week", "month"])
+parser.add_argument("--restart", action="store_true", help="run finished trials again")
 if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
 
     from flywheel.config import FlywheelConfig, load, parse_overrides
-    from flywheel.workflow.turns.turn import run_sweep
+    from flywheel.errors import FlywheelError
+    from flywheel.workflow.turns.alone import run_sweep
 
-    config = load(FlywheelConfig, options.config, parse_overrides(options.set))
-    print(json.dumps(run_sweep(config, out=options.out), default=str))
+    try:
+        config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+        print(
+            json.dumps(run_sweep(config, out=options.out, period=options.period, restart=options.restart), default=str)
+        )
+    except FlywheelError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -423,13 +423,24 @@ class Reason(Record):
 
 
 class Decision(Record):
-    """The gate's verdict about one candidate, or a change of routing. Append-only."""
+    """The gate's verdict about one candidate, a change of routing, or a filter that was adopted. Append-only."""
 
     decision_id: str
     flow: str
     ts: datetime
     turn_id: str | None = None
-    action: Literal["gate", "promote", "shadow", "unshadow", "rollback", "bootstrap", "approve", "canary", "uncanary"]
+    action: Literal[
+        "gate",
+        "promote",
+        "shadow",
+        "unshadow",
+        "rollback",
+        "bootstrap",
+        "approve",
+        "canary",
+        "uncanary",
+        "adopt_filter",
+    ]
     verdict: Verdict | None = None
     candidate: str | None
     live: str | None

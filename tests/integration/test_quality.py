@@ -20,7 +20,7 @@ from flywheel.quality.curate import curate, curate_rows, read_examples
 from flywheel.quality.reward import train_reward
 from flywheel.quality.rows import TUNE, Drop, Exclusions
 from flywheel.quality.score import read_signals, score
-from flywheel.quality.signals import SIGNALS
+from flywheel.quality.signals.versions import switched_on
 from flywheel.records import Feedback, Inference, Message
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -166,7 +166,9 @@ def test_from_snapshot_to_dataset(cluster, model, traffic, tmp_path):
     signals = read_signals(lake, config, scored)
     rows = built.rows()
     assert set(signals) == {row.inference_id for row in rows}
-    assert all(set(values) == set(SIGNALS) for values in signals.values())
+    measured = {one.name for one in switched_on(config)}
+    assert {"explicit", "reprompt", "preference", "rater_trust"} <= measured == set(scored.versions)
+    assert all(set(values) == measured for values in signals.values())
     assert any(row.held_out == TUNE for row in rows)
     everything = curate_rows(
         lake, config, keyring, built, models=models, scored=scored, filter_config=FilterConfig(enabled=False),
@@ -196,7 +198,12 @@ def test_reward_folders_are_plain_sequence_classifiers(cluster, model, traffic, 
     assert loaded.config.num_labels == 1
     assert (folder / "model.safetensors").exists()
     people = {row.inference_id: row.rater for row in built.rows()}
-    learnt = read_manifest(lake, "reward", models.id).data["rows"]
+    manifest = read_manifest(lake, "reward", models.id)
+    assert models.report is not None
+    assert models.report.pairs > 100  # what each fold did not see, once
+    assert manifest.data["report"] == models.report.model_dump(mode="json")
+    assert train_reward(lake, config, built, base=model, code_version="x") == models  # found, not trained again
+    learnt = manifest.data["rows"]
     assert not {people[row] for row in learnt[0]} & {people[row] for row in learnt[1]}
 
 

@@ -7,7 +7,24 @@ import sys
 
 import typer
 
-from flywheel.cli import canary, cases, data, evaluation, gate, judges, keys, labels, models, service, setup, turns
+from flywheel.cli import (
+    canary,
+    cases,
+    curation,
+    data,
+    evaluation,
+    gate,
+    goodhart,
+    judges,
+    keys,
+    labels,
+    models,
+    rewards,
+    service,
+    setup,
+    signals,
+    turns,
+)
 from flywheel.cli.output import reserve_stdout
 from flywheel.errors import EnvironmentProblem, FlywheelError
 
@@ -17,7 +34,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (setup, service, keys, turns, canary, data, labels, cases, evaluation, judges, gate, models):
+for group in (
+    setup,
+    service,
+    keys,
+    turns,
+    curation,
+    canary,
+    data,
+    signals,
+    labels,
+    cases,
+    evaluation,
+    judges,
+    rewards,
+    gate,
+    goodhart,
+    models,
+):
     app.add_typer(group.commands)
 
 

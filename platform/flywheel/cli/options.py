@@ -32,6 +32,11 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first 
 
 def load_config(path: Path | None, overrides: list[str] | None) -> FlywheelConfig:
     """The configuration of a command: its file, or the one where people keep it, and what --set says."""
-    if path is None:
-        path = next((p for p in (Path("flywheel.yaml"), Path("configs/local/flywheel.yaml")) if p.exists()), None)
-    return load(FlywheelConfig, path, parse_overrides(overrides or []))
+    return load(FlywheelConfig, config_file(path), parse_overrides(overrides or []))
+
+
+def config_file(path: Path | None) -> Path | None:
+    """The file that a command's configuration comes from; None: there is none, and defaults hold."""
+    if path is not None:
+        return path
+    return next((p for p in (Path("flywheel.yaml"), Path("configs/local/flywheel.yaml")) if p.exists()), None)

@@ -90,19 +90,35 @@ def run(
 
 @commands.command(rich_help_panel=PANEL)
 def sweep(
-    out: Annotated[Path, typer.Option(help="Where the winning filter is written.")] = Path("filter.yaml"),
+    out: Annotated[Path, typer.Option(help="Where the winning filter is written; its plot lies beside it.")] = Path(
+        "filter.yaml"
+    ),
+    *,
+    finalists: Annotated[
+        int | None, typer.Option(help="Fine-tune a proxy for so many of the best filters; default: the configured.")
+    ] = None,
+    period: Annotated[
+        str | None, typer.Option(help="At most one finished sweep each day, week or month.", metavar="day|week|month")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--restart", help="Go on behind finished trials, or run them again.")
+    ] = True,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search the filter thresholds against the `tune` labels; use the winner with quality.filter_file."""
-    from flywheel.workflow.turns.turn import run_sweep
+    """Search the filter thresholds against the `tune` labels; `flywheel filters` shows and adopts the winner."""
+    from flywheel.workflow.turns.alone import run_sweep
 
-    result = run_sweep(load_config(config, set_), out=out, progress=progress_bar(as_json))
-    print_json(result) if as_json else print(
-        f"{out}: score {result['value']:.3f} from {result['proposals']} proposals "
-        f"(the current filter scores {result['start_value']:.3f}). Use it: --set quality.filter_file={out}"
-    )
+    wanted = [*(set_ or []), *([] if finalists is None else [f"sweep.proxy.finalists={finalists}"])]
+    settings, progress = load_config(config, wanted), progress_bar(as_json)
+    result = run_sweep(settings, out=out, period=period, restart=not resume, progress=progress)
+    if as_json:
+        print_json(result)
+    else:
+        from flywheel.operate.sweep_lines import sweep_lines
+
+        print("\n".join(sweep_lines(result)))
 
 
 @commands.command(rich_help_panel=PANEL)

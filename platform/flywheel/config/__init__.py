@@ -9,14 +9,18 @@ from flywheel.config.deciding import (
     RegressionConfig,
     RolloutConfig,
 )
+from flywheel.config.goodhart import GoodhartConfig
 from flywheel.config.grid import EndpointConfig, EvaluationGrid, ParameterGrid
 from flywheel.config.learning import (
+    DedupConfig,
     FilterConfig,
     LoraConfig,
+    ProxyConfig,
     QualityConfig,
     RewardModelConfig,
     SweepConfig,
     TrainingConfig,
+    TrustConfig,
 )
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
@@ -39,6 +43,16 @@ from flywheel.config.serving import (
     RankerConfig,
     RankingConfig,
 )
+from flywheel.config.signals import (
+    EngagementSignalConfig,
+    JudgeSignalConfig,
+    PerplexitySignalConfig,
+    RewardSignalConfig,
+    ScoringPoolConfig,
+    SignalsConfig,
+    SimilaritySignalConfig,
+    ToxicitySignalConfig,
+)
 
 __all__ = [
     "CALENDAR",
@@ -48,7 +62,9 @@ __all__ = [
     "CaptureMode",
     "ChoosingConfig",
     "ClusterConfig",
+    "DedupConfig",
     "EndpointConfig",
+    "EngagementSignalConfig",
     "EngineConfig",
     "EvaluationConfig",
     "EvaluationGrid",
@@ -56,23 +72,33 @@ __all__ = [
     "FlywheelConfig",
     "GatePolicy",
     "GatewayConfig",
+    "GoodhartConfig",
     "GuardPolicy",
+    "JudgeSignalConfig",
     "JudgingConfig",
     "LabelsConfig",
     "LakeConfig",
     "LoraConfig",
     "MiningConfig",
     "ParameterGrid",
+    "PerplexitySignalConfig",
     "PrivacyConfig",
+    "ProxyConfig",
     "QualityConfig",
     "RankerConfig",
     "RankingConfig",
     "RegressionConfig",
     "RewardModelConfig",
+    "RewardSignalConfig",
     "RolloutConfig",
+    "ScoringPoolConfig",
+    "SignalsConfig",
+    "SimilaritySignalConfig",
     "SweepConfig",
+    "ToxicitySignalConfig",
     "TrackingConfig",
     "TrainingConfig",
+    "TrustConfig",
     "config_hash",
     "dump",
     "load",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from flywheel.config.base import Config
 from flywheel.config.deciding import GatePolicy
 from flywheel.config.learning import FilterConfig
 from flywheel.config.models import FlywheelConfig
+from flywheel.config.places import line_of
 from flywheel.errors import ConfigError
 
 T = TypeVar("T", bound=Config)
@@ -36,7 +37,7 @@ def load(model: type[T], path: Path | None = None, overrides: dict[str, Any] | N
     try:
         loaded = model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(model, error)}") from error
+        raise ConfigError(f"{source}: {_explain(model, error, path, overrides or ())}") from error
     if isinstance(loaded, FlywheelConfig):
         whole = _with_files(loaded)
         _check_reachable(whole, source)
@@ -112,23 +113,34 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
     data[leaf] = value
 
 
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
+def _explain(model: type[BaseModel], error: ValidationError, path: Path | None, overridden: Collection[str]) -> str:
     lines = []
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"])
+        place = f"'{'.'.join(str(part) for part in item['loc'])}'" if item["loc"] else "the file"
+        line = None if _among(item["loc"], overridden) else line_of(path, item["loc"])
+        place += f" (line {line})" if line else ""
         if item["type"] == "extra_forbidden":
             *section, key = item["loc"]
             known = list(_section(model, [str(part) for part in section]).model_fields)
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
             hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-            lines.append(f"unknown key '{place}'; {hint}")
+            lines.append(f"unknown key {place}; {hint}")
         else:
-            lines.append(f"'{place}': {item['msg']} (got {item['input']!r})")
+            given = "" if isinstance(item["input"], Mapping | BaseModel) else f" (got {item['input']!r})"
+            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "; ".join(lines)
+
+
+def _among(place: tuple[int | str, ...], keys: Collection[str]) -> bool:
+    """Whether a value came from an override and not from the file."""
+    written = ".".join(str(part) for part in place) + "."
+    return any(written.startswith(f"{key}.") or f"{key}.".startswith(written) for key in keys)
 
 
 def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
     for part in path:
+        if part.isdecimal():  # an item of a list: its fields are those of the list's type
+            continue
         field = model.model_fields.get(part)
         inner = _as_model(field.annotation) if field else None
         if inner is None:
@@ -138,8 +150,9 @@ def _section(model: type[BaseModel], path: list[str]) -> type[BaseModel]:
 
 
 def _as_model(annotation: Any) -> type[BaseModel] | None:
-    options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    for option in options:
-        if isinstance(option, type) and issubclass(option, BaseModel):
-            return option
+    """The model in ``Model``, ``Model | None``, ``list[Model]`` or ``tuple[Model, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) in (list, tuple):
+        return next((found for option in typing.get_args(annotation) if (found := _as_model(option))), None)
     return None

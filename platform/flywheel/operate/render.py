@@ -69,14 +69,18 @@ class TerminalProgress:
 
 
 def funnel_table(funnel: dict[str, Any]) -> Table:
-    """Captured, consented, unique, kept, and every reason a row was dropped for."""
+    """Captured, consented, unique, kept, and every reason a row was dropped for, with the signals it rests on."""
+    from flywheel.quality.signals.catalogue import deciding
+
     table = Table(title="Funnel", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for stage in ("captured", "consented", "unique", "kept"):
         table.add_row(stage, f"{funnel.get(stage, 0):,}")
     for reason, count in sorted(funnel.get("dropped", {}).items(), key=lambda item: -item[1]):
-        table.add_row(_plain(f"dropped: {reason}", style="dim"), f"[dim]{count:,}[/]")
+        signals = deciding(reason)
+        label = f"dropped: {reason}" + (f" ({', '.join(signals)})" if signals else "")
+        table.add_row(_plain(label, style="dim"), f"[dim]{count:,}[/]")
     return table
 
 
@@ -136,6 +140,9 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
     if drift := state["drift"]:
         mark = "[red]got worse:[/] " if drift["alarm"] else "drift: none seen; "
         console.print(f"{mark}{drift['text']}", highlight=False, soft_wrap=True)
+    if goodhart := state["goodhart"]:
+        mark = "[red]a proxy rose and quality did not:[/] " if goodhart["alarm"] else "goodhart: "
+        console.print(f"{mark}{_escaped(goodhart['text'])}", highlight=False, soft_wrap=True)
     _candidate_lines(state, console)
     for line in capture_lines(state["capture"]):
         console.print(_plain(line, style="yellow"), highlight=False, soft_wrap=True)

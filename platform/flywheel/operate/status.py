@@ -8,7 +8,8 @@
      "funnel": {"captured", "consented", "unique", "kept", "dropped": {reason: count}},
      "running": who runs a turn now, or null, "readiness": see ``readiness``,
      "capture": {"mode", "unshipped", "lost": {reason: events}, "corrupt": [path]} of this machine,
-     "drift": {"alarm", "at", "text", ...} the first alarm of the live model, else its last test, else null}
+     "drift": {"alarm", "at", "text", ...} the first alarm of the live model, else its last test, else null,
+     "goodhart": {"alarm", "at", "text", "turn", ...} the first alarm nobody settled, else the last look, else null}
 
 ``live.erased`` names what the live model was made of and was erased since; empty when it is as it should be.
 """
@@ -26,6 +27,7 @@ from flywheel.rollout import history, routing
 from flywheel.rollout.routing import Routing
 from flywheel.rollout.split import check_split
 from flywheel.workflow.cadence.drift_check import drift_tests
+from flywheel.workflow.turns.goodhart import stored as goodhart
 from flywheel.workflow.turns.lease import running
 from flywheel.workflow.turns.steps import TurnHandle, turn_ids
 from flywheel.workflow.turns.turn import STEP_NAMES, step_key
@@ -50,6 +52,7 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
         "readiness": readiness(lake, config),
         "capture": capture_state(config),
         "drift": _drift(lake, truth) if truth else None,
+        "goodhart": _goodhart(lake, config.flow),
     }
 
 
@@ -68,6 +71,15 @@ def _drift(lake: Lake, truth: Routing) -> dict[str, Any] | None:
         return None
     told = next((test for test in tests if test.alarm), tests[-1])
     return {**told.model_dump(mode="json"), "text": told.text}
+
+
+def _goodhart(lake: Lake, flow: str) -> dict[str, Any] | None:
+    waiting, every = goodhart.standing(lake.store, flow), goodhart.looks(lake.store, flow)
+    if not every:
+        return None
+    told = waiting[0] if waiting else every[-1]
+    kept = told.model_dump(mode="json", include={"turn", "at", "look", "level", "audit", "alarms", "warnings", "text"})
+    return {**kept, "alarm": bool(waiting)}
 
 
 def _split(lake: Lake, truth: Routing) -> list[dict[str, Any]]:

@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import Field
+
 from flywheel.config import FlywheelConfig
 from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
 from flywheel.quality.artifacts import read_rows, write_rows
 from flywheel.quality.candidates import build_candidates
 from flywheel.quality.dedup import exact_duplicates, near_evaluation
+from flywheel.quality.reward_data import Gathered, Preference, apart, gather
 from flywheel.quality.rows import Candidate, Drop, Exclusions
+from flywheel.quality.semantic import encoder_of, meant_by_suites
+from flywheel.quality.trust.apply import Suspect, Trusted, trusted
 from flywheel.records import Consent, Feedback, Inference, Record
 from flywheel.telemetry import Progress, Silent
 
@@ -27,7 +32,7 @@ Snapshot = Mapping[str, int | None]
 
 
 class BuildResult(Record):
-    """What the next steps need. ``folder`` holds candidates.jsonl and build-drops.jsonl."""
+    """What the next steps need. ``folder`` holds candidates, preferences and quarantine, each with what is out."""
 
     id: str
     folder: str
@@ -38,14 +43,30 @@ class BuildResult(Record):
     corrections: int
     liked: int
     dropped: dict[str, int]
+    quarantined: dict[str, int] = Field(
+        default_factory=dict[str, int], description="feedback rows that nothing was built from, by reason"
+    )
+
+    def path(self) -> Path:
+        """The file of the candidates, one JSON object a line."""
+        return Path(self.folder) / "candidates.jsonl"
 
     def rows(self) -> list[Candidate]:
         """The candidates, ordered by inference id."""
-        return read_rows(Path(self.folder) / "candidates.jsonl", Candidate)
+        return read_rows(self.path(), Candidate)
 
     def drops(self) -> list[Drop]:
         """Every other captured inference with its reason."""
         return read_rows(Path(self.folder) / "build-drops.jsonl", Drop)
+
+    def suspects(self) -> list[Suspect]:
+        """The feedback in quarantine, each row with its reason."""
+        return read_rows(Path(self.folder) / "quarantine.jsonl", Suspect)
+
+    def preferences(self) -> list[Preference]:
+        """Comparisons and thumbs that the reward model learns from beside the candidates; their drops lie beside."""
+        path = Path(self.folder) / "preferences.jsonl"
+        return read_rows(path, Preference) if path.exists() else []
 
 
 def build(
@@ -69,22 +90,63 @@ def build(
     feedback = read(lake, config, "feedback", Feedback, snapshot)
     consents = read(lake, config, "consents", Consent, snapshot)
     allowed = consented(inferences, consents)
-    rows, drops = build_candidates(inferences, feedback, consented=allowed, excluded=excluded)
+    counted = trusted(inferences, feedback, config.quality.trust, consented=allowed)
+    rows, drops = build_candidates(inferences, counted.feedback, consented=allowed, excluded=excluded)
+    rows, drops = counted.rated(rows), counted.explain(drops)
     similar = near_evaluation(rows, excluded.texts, excluded.decisive)
     drops += [
         Drop(inference_id=row, reason="near_evaluation", detail=f"{overlap.kind} {overlap.score:.2f}")
         for row, overlap in similar.items()
     ]
-    rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in similar])
+    rows = [row for row in rows if row.inference_id not in similar]
+    meant = _meant(rows, excluded, config)
+    drops += [
+        Drop(inference_id=row, reason="near_evaluation", detail=f"semantic {cosine:.2f}")
+        for row, cosine in meant.items()
+    ]
+    rows, repeated = exact_duplicates([row for row in rows if row.inference_id not in meant])
+    thumbs = config.quality.reward.thumbs
+    said = gather(inferences, counted.feedback, consented=allowed, excluded=excluded, thumbs=thumbs)
+    _write_preferences(apart(said, excluded.texts, excluded.decisive), work)
     result = _result(rows, drops + repeated, captured=len(inferences), work=work)
-    progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured")
+    result = result.model_copy(update={"quarantined": _quarantine(lake, config, result.id, counted, work)})
+    aside = f", {len(counted.suspects):,} reactions in quarantine" if counted.suspects else ""
+    progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured{aside}")
     return result
+
+
+def _meant(rows: list[Candidate], excluded: Exclusions, config: FlywheelConfig) -> dict[str, float]:
+    """Rows that say in other words what a suite says, where an encoder is configured."""
+    encode = encoder_of(config.quality.dedup)
+    if encode is None:
+        return {}
+    texts = [*excluded.texts, *excluded.decisive]
+    return meant_by_suites(rows, texts, encode, threshold=config.quality.dedup.semantic_cosine)
+
+
+def _write_preferences(said: Gathered, work: Path) -> None:
+    write_rows(work / "preferences.jsonl", said.preferences)
+    unused = [Drop(inference_id=row, reason=reason) for row, reason in said.unused]
+    write_rows(work / "preference-drops.jsonl", unused)
 
 
 def read(lake: Lake, config: FlywheelConfig, table: str, model: type[R], snapshot: Snapshot) -> list[R]:
     """Rows of the flow at the snapshot's version; none where the snapshot knows no such table."""
     version = snapshot.get(table)
     return [] if version is None else lake.records(table, model, flow=config.flow, at=version)
+
+
+def quarantine_key(flow: str, identity: str) -> str:
+    """Where the suspect feedback of the candidates ``identity`` is kept."""
+    return f"drops/{flow}/quarantine-{identity}.jsonl"
+
+
+def _quarantine(lake: Lake, config: FlywheelConfig, identity: str, counted: Trusted, work: Path) -> dict[str, int]:
+    """Write the suspect feedback beside the candidates and beside the datasets' drops; counts by reason."""
+    path = write_rows(work / "quarantine.jsonl", counted.suspects)
+    if counted.suspects:
+        lake.store.put(quarantine_key(config.flow, identity), path.read_bytes())
+    return dict(sorted(Counter(one.reason for one in counted.suspects).items()))
 
 
 def _result(rows: list[Candidate], drops: list[Drop], *, captured: int, work: Path) -> BuildResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from flywheel.quality.follow_ups import next_messages
 from flywheel.quality.rows import SCORED, Candidate, Drop, Evidence, Exclusions
 from flywheel.records import Feedback, Inference
 from flywheel.text.answers import answer_key, same_answer
@@ -37,10 +38,13 @@ def build_candidates(
         Candidates (rows held out for tuning included and marked) and one drop for every other inference.
     """
     by_inference = opinions(feedback)
+    asked_next = next_messages(inferences, consented)
     candidates: list[Candidate] = []
     drops: list[Drop] = []
     for inference in sorted(inferences, key=lambda row: row.inference_id):
         made = _one(inference, by_inference.get(inference.inference_id, []), consented, excluded)
+        if isinstance(made, Candidate) and (said := asked_next.get(made.inference_id)) is not None:
+            made = made.model_copy(update={"evidence": made.evidence.model_copy(update={"next_message": said})})
         (candidates if isinstance(made, Candidate) else drops).append(made)  # type: ignore[arg-type]
     return candidates, drops
 
@@ -66,6 +70,8 @@ def aggregate(events: Iterable[Feedback]) -> Evidence:
     thumbs = [row.value or 0 for row in rows if row.kind == "thumbs"]
     ratings = [row.value for row in rows if row.kind == "rating" and row.value is not None]
     dwells = [row.value for row in rows if row.kind == "dwell" and row.value is not None]
+    compared = Counter(row.value for row in rows if row.kind == "comparison")
+    shares = [row.value for row in rows if row.kind == "completion" and row.value is not None]
     return Evidence(
         up=sum(value > 0 for value in thumbs),
         down=sum(value < 0 for value in thumbs),
@@ -76,6 +82,11 @@ def aggregate(events: Iterable[Feedback]) -> Evidence:
         abandons=kinds["abandon"],
         reprompts=kinds["reprompt"],
         dwell_ms=max(dwells, default=None),
+        won=compared[1.0],
+        lost=compared[-1.0],
+        tied=compared[0.0],
+        comments=[row.text for row in rows if row.kind == "comment" and (row.text or "").strip()],  # type: ignore[misc]
+        completed_share=sum(shares) / len(shares) if shares else None,
     )
 
 
@@ -136,8 +147,8 @@ def _target(inference: Inference, events: list[Feedback], held_out: str | None) 
     else:
         return None
     return Candidate(
-        inference_id=inference.inference_id, flow=inference.flow, subject=inference.subject, rater=rater,
-        ts=inference.ts, messages=inference.messages, answer=answer, target=target, origin=origin,
+        inference_id=inference.inference_id, flow=inference.flow, tenant=inference.tenant, subject=inference.subject,
+        rater=rater, ts=inference.ts, messages=inference.messages, answer=answer, target=target, origin=origin,
         evidence=evidence, held_out=held_out,
     )  # fmt: skip
 

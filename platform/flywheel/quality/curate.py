@@ -1,4 +1,4 @@
-"""Step 4: verdicts, caps, near-duplicates and the replay share -> examples, a manifest and a funnel.
+"""Step 4: verdicts, caps, near-duplicates and replay shares -> weighted examples, a manifest and a funnel.
 
 A pure function of the candidates, their signals and the configuration: the same input gives the same
 dataset id. Every row that is not in the dataset is written beside it with its reason.
@@ -7,27 +7,32 @@ dataset id. Every row that is not in the dataset is written beside it with its r
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from flywheel.config import FilterConfig, FlywheelConfig
+from flywheel.config import DedupConfig, FilterConfig, FlywheelConfig
 from flywheel.config.loader import config_hash
 from flywheel.errors import NotFoundInLakeError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, content_id, write_manifest
 from flywheel.lake.tables import Lake
-from flywheel.quality.build import BuildResult, ConsentRule, Snapshot, build
+from flywheel.quality.build import BuildResult, ConsentRule, Snapshot, build, quarantine_key
 from flywheel.quality.dedup import near_duplicates
 from flywheel.quality.filters import Columns, verdicts
+from flywheel.quality.filters_check import check_filter
+from flywheel.quality.filters_weights import weigh
+from flywheel.quality.known import known_groups, notice, report
+from flywheel.quality.replay import cap, cap_total, replay_liked, replay_older, without
 from flywheel.quality.reward import RewardModels, train_reward
 from flywheel.quality.rows import Candidate, Drop, Exclusions, Funnel
 from flywheel.quality.score import ScoreResult, SignalTable, read_signals, score
+from flywheel.quality.semantic import encoder_of, semantic_duplicates
 from flywheel.records import Example, Record, utcnow
 from flywheel.telemetry import Progress, Silent
 from flywheel.text.hashing import stable_hash
 
-NOT_UNIQUE = frozenset({"duplicate", "near_duplicate", "conflicting_target"})
+NOT_UNIQUE = frozenset({"duplicate", "near_duplicate", "conflicting_target", "semantic_duplicate"})
 
 
 class Dataset(Record):
@@ -49,6 +54,8 @@ class Selection:
 
     kept: list[Candidate]
     drops: list[Drop]
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Inference id -> loss weight; rows that are not in it weigh 1."""
 
 
 def curate(
@@ -69,7 +76,7 @@ def curate(
     built = build(lake, config, snapshot=snapshot, consented=consented, excluded=excluded, work=work, progress=progress)
     base = Path(config.quality.reward.base or live_model)
     models = train_reward(lake, config, built, base=base, code_version=code_version, progress=progress)
-    scored = score(lake, config, built, models, progress=progress)
+    scored = score(lake, config, built, models, live_model=live_model, progress=progress)
     return curate_rows(
         lake, config, keyring, built, models=models, scored=scored, filter_config=config.quality.filter,
         snapshot=snapshot, turn_id=turn_id, code_version=code_version, progress=progress,
@@ -89,18 +96,30 @@ def curate_rows(
     turn_id: str,
     code_version: str = "unknown",
     parents: Sequence[str] = (),
+    older: Collection[str] = frozenset(),
     progress: Progress | None = None,
 ) -> Dataset:
     """Decide with ``filter_config`` and write drops, examples and manifest, in that order.
 
-    ``parents`` are further manifests the dataset depends on, such as the sweep's ``filter/<id>``.
+    ``parents`` are further manifests the dataset depends on, such as the sweep's ``filter/<id>``. ``older`` are the
+    inferences that the model to train learnt from before (``replay.learnt_before``), for ``older_per_new``.
+
+    Raises:
+        ConfigError: the filter reads a signal that nothing measures.
     """
     progress = progress or Silent()
+    check_filter(filter_config)
     progress.start("curation", f"filter {filter_config.version}")
     signals = read_signals(lake, config, scored)
-    chosen = select(built.rows(), signals, filter_config, max_examples=config.quality.max_examples, seed=config.seed)
+    rows = built.rows()
+    known = known_groups(lake, config, filter_config, rows)
+    chosen = select(
+        rows, signals, filter_config, max_examples=config.quality.max_examples, seed=config.seed,
+        older=older,
+        groups_of=known.of if known else None, dedup=config.quality.dedup,
+    )  # fmt: skip
     funnel = count(built, chosen)
-    examples = [to_example(row) for row in chosen.kept]
+    examples = [to_example(row, chosen.weights.get(row.inference_id, 1.0)) for row in chosen.kept]
     lineage = [*([f"reward/{models.id}"] if models.folds else []), *parents]
     identity = content_id("dataset", config.flow, [example.example_id for example in examples],
                           filter_config.model_dump(mode="json"), lineage, scored.version, funnel)  # fmt: skip
@@ -115,16 +134,20 @@ def curate_rows(
         "filter": filter_config.model_dump(mode="json"),
         "reward": models.id if models.folds else None,
         "signals": scored.version,
+        "signal_versions": scored.versions,
+        "quarantine": quarantine_key(config.flow, built.id) if built.quarantined else None,
         "snapshot": {table: version for table, version in sorted(snapshot.items()) if version is not None},
         "funnel": funnel.model_dump(mode="json"),
         "drops": key,
+        "near_duplicates": report(known),
+        "older": None if filter_config.older_per_new is None else sum(row.inference_id in older for row in chosen.kept),
         "first_turn": turn_id,
     }
     write_manifest(lake, Manifest(
         kind="dataset", id=identity, flow=config.flow, created=utcnow(), parents=[*lineage, *tables],
         code_version=code_version, config_hash=config_hash(config.quality), seed=config.seed, data=data,
     ))  # fmt: skip
-    progress.finish(f"kept {funnel.kept:,} of {funnel.captured:,} captured")
+    progress.finish(f"kept {funnel.kept:,} of {funnel.captured:,} captured{notice(known.counts if known else None)}")
     origins = Counter(example.origin for example in examples)
     return Dataset(
         id=identity, flow=config.flow, examples=len(examples), corrections=origins["correction"],
@@ -133,9 +156,20 @@ def curate_rows(
 
 
 def select(
-    rows: Sequence[Candidate], signals: SignalTable, config: FilterConfig, *, max_examples: int, seed: int
+    rows: Sequence[Candidate],
+    signals: SignalTable,
+    config: FilterConfig,
+    *,
+    max_examples: int,
+    seed: int,
+    older: Collection[str] = frozenset(),
+    groups_of: Callable[[Sequence[str]], list[int]] | None = None,
+    dedup: DedupConfig | None = None,
 ) -> Selection:
-    """Pure: hold-outs, filter, near-duplicates, one person's cap, replay share, total cap; in that order."""
+    """Pure: hold-outs, filter, near-duplicates, one person's cap, replay shares, total cap; in that order.
+
+    ``groups_of`` knows near-duplicates by their ids; ``dedup`` may name an encoder that finds those in other words.
+    """
     held = [row for row in rows if row.held_out is not None]
     drops = [Drop(inference_id=row.inference_id, reason="held_out", detail=row.held_out) for row in held]
     kept = [row for row in rows if row.held_out is None]
@@ -149,16 +183,35 @@ def select(
     def best(row: Candidate) -> tuple[float, int, str]:
         return -reward[row.inference_id], stable_hash(str(seed), row.inference_id), row.inference_id
 
+    drawn = older if config.older_per_new is not None else frozenset[str]()
     steps: list[Callable[[list[Candidate]], tuple[list[Candidate], list[Drop]]]] = [
-        lambda some: near_duplicates(some, threshold=config.near_duplicate_jaccard, reward=reward),
+        lambda some: near_duplicates(some, threshold=config.near_duplicate_jaccard, reward=reward, groups_of=groups_of),
+        lambda some: _meaning(some, dedup or DedupConfig(), reward),
         lambda some: _cap_people(some, config.max_per_subject, best),
-        lambda some: _replay(some, config.liked_per_correction, seed),
-        lambda some: _cap(some, max_examples, "over_max_examples", best),
+        lambda some: replay_liked(some, config.liked_per_correction, seed),
+        lambda some: replay_older(some, config.older_per_new, older, seed, most=max_examples),
+        lambda some: cap_total(some, max_examples, drawn, best),
     ]
     for step in steps:
         kept, more = step(kept)
         drops += more
-    return Selection(kept, drops)
+    return Selection(kept, drops, _weights(kept, signals, config))
+
+
+def _weights(kept: Sequence[Candidate], signals: SignalTable, config: FilterConfig) -> dict[str, float]:
+    if config.weights is None:
+        return {}
+    columns = Columns.of(kept, signals)
+    return dict(zip(columns.ids, weigh(columns, config.weights).tolist(), strict=True))
+
+
+def _meaning(
+    rows: list[Candidate], config: DedupConfig, reward: Mapping[str, float]
+) -> tuple[list[Candidate], list[Drop]]:
+    encode = encoder_of(config)
+    if encode is None:
+        return rows, []
+    return semantic_duplicates(rows, encode, threshold=config.semantic_cosine, reward=reward)
 
 
 def count(built: BuildResult, chosen: Selection) -> Funnel:
@@ -174,11 +227,15 @@ def count(built: BuildResult, chosen: Selection) -> Funnel:
     )
 
 
-def to_example(row: Candidate) -> Example:
-    """A training row; its id is its content, so the same row in two datasets is the same example."""
+def to_example(row: Candidate, weight: float = 1.0) -> Example:
+    """A training row; its id is its content, so the same row in two datasets is the same example.
+
+    A weight is part of the content: datasets that weigh a row differently do not overwrite each other's.
+    """
     rejected = row.answer if row.origin == "correction" else None
+    weighed = () if weight == 1.0 else (weight,)
     return Example(
-        example_id=content_id("ex", row.flow, row.inference_id, row.target, row.origin),
+        example_id=content_id("ex", row.flow, row.inference_id, row.target, row.origin, *weighed), weight=weight,
         flow=row.flow, messages=row.messages, target=row.target,
         chosen=row.target if rejected is not None else None, rejected=rejected,
         inference_ids=[row.inference_id], subject=row.subject, origin=row.origin,
@@ -215,26 +272,5 @@ def _cap_people(
     people: dict[str, list[Candidate]] = defaultdict(list)
     for row in rows:
         people[row.rater].append(row)
-    drops = [drop for own in people.values() for drop in _cap(own, most, "over_subject_cap", best)[1]]
-    gone = {drop.inference_id for drop in drops}
-    return [row for row in rows if row.inference_id not in gone], drops
-
-
-def _replay(rows: list[Candidate], share: float, seed: int) -> tuple[list[Candidate], list[Drop]]:
-    """Liked rows beyond ``share`` per correction leave, drawn by hash: replay should look like traffic."""
-    corrections = sum(row.origin == "correction" for row in rows)
-    if corrections == 0:
-        return rows, []
-    liked = [row for row in rows if row.origin == "liked"]
-    _, drops = _cap(liked, round(share * corrections), "over_replay_share", lambda row: (
-        stable_hash(str(seed), "replay", row.inference_id), row.inference_id))  # fmt: skip
-    gone = {drop.inference_id for drop in drops}
-    return [row for row in rows if row.inference_id not in gone], drops
-
-
-def _cap(
-    rows: list[Candidate], most: int, reason: str, key: Callable[[Candidate], object]
-) -> tuple[list[Candidate], list[Drop]]:
-    stays = {row.inference_id for row in sorted(rows, key=key)[:most]}  # type: ignore[arg-type]
-    drops = [Drop(inference_id=row.inference_id, reason=reason) for row in rows if row.inference_id not in stays]
-    return [row for row in rows if row.inference_id in stays], drops
+    drops = [drop for own in people.values() for drop in cap(own, most, "over_subject_cap", best)[1]]
+    return without(rows, drops), drops

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import islice
 
@@ -57,14 +57,23 @@ def exact_duplicates(rows: Sequence[Candidate]) -> tuple[list[Candidate], list[D
 
 
 def near_duplicates(
-    rows: Sequence[Candidate], *, threshold: float, reward: Mapping[str, float]
+    rows: Sequence[Candidate],
+    *,
+    threshold: float,
+    reward: Mapping[str, float],
+    groups_of: Callable[[Sequence[str]], list[int]] | None = None,
 ) -> tuple[list[Candidate], list[Drop]]:
     """One row a group of near-duplicate prompts: the majority's answer, by reward where votes tie.
 
     Rows of the losing answers leave as ``conflicting_target``, the rest as ``near_duplicate``; the detail
     names the row that stayed. Of equals the highest reward stays, then the lowest id.
+
+    ``groups_of`` knows the groups of rows by their ids (``index.near``); without it they are made here.
     """
-    groups = near_duplicate_groups([prompt_text(row.messages) for row in rows], threshold) if rows else []
+    if groups_of is not None:
+        groups = groups_of([row.inference_id for row in rows])
+    else:
+        groups = near_duplicate_groups([prompt_text(row.messages) for row in rows], threshold)
     members: dict[int, list[Candidate]] = defaultdict(list)
     for group, row in zip(groups, rows, strict=True):
         members[group].append(row)

@@ -82,3 +82,61 @@ def _balanced(sizes: Counter[str], folds: int) -> dict[str, int]:
         chosen[block] = fold
         load[fold] += sizes[block]
     return chosen
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where further pairs belong: ``score[i]`` is None for those that people or texts tie to several folds."""
+
+    score: list[int | None]
+    train: list[list[int]]
+
+
+def place_beside(
+    rows: Sequence[Candidate], folds: Folds, people: Sequence[Sequence[str]], prompts: Sequence[str]
+) -> Placed:
+    """Folds of pairs that are no candidates (comparisons, thumbs), so that no fold's model learns what it judges.
+
+    Args:
+        rows: the candidates that ``folds`` split.
+        folds: of the candidates; they do not change.
+        people: of each pair, everybody who asked or judged.
+        prompts: of each pair, ``prompt_text``.
+    """
+    count = len(folds.train)
+    texts = [*(prompt_text(row.messages) for row in rows), *prompts]
+    groups = near_duplicate_groups(texts, NEAR_DUPLICATE_JACCARD) if prompts else []
+    blocks = _linked([[f"text:{group}", *(f"person:{who}" for who in own)]
+                      for group, own in zip(groups[len(rows) :], people, strict=True)])  # fmt: skip
+    tied: dict[str, set[int]] = {}
+    for row, group, fold in zip(rows, groups, folds.score, strict=False):
+        for node in (f"text:{group}", f"person:{row.subject}", f"person:{row.rater}"):
+            tied.setdefault(node, set()).add(fold)
+    known: dict[int, set[int]] = {}
+    for block, group, own in zip(blocks, groups[len(rows) :], people, strict=True):
+        nodes = [f"text:{group}", *(f"person:{who}" for who in own)]
+        known.setdefault(block, set()).update(*(tied.get(node, set()) for node in nodes))
+    free = Counter(str(block) for block in blocks if not known[block])
+    fold_of = _balanced(free, count)
+    score = [fold_of[str(block)] if not known[block] else next(iter(known[block])) if len(known[block]) == 1 else None
+             for block in blocks]  # fmt: skip
+    train = [
+        [index for index, block in enumerate(blocks) if score[index] != fold and fold not in known[block]]
+        for fold in range(count)
+    ]
+    return Placed(score, train)
+
+
+def _linked(nodes: Sequence[Sequence[str]]) -> list[int]:
+    """Connected components of items that share a node: one number an item."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not nodes:
+        return []
+    names = {name: place for place, name in enumerate(sorted({name for own in nodes for name in own}))}
+    left = [index for index, own in enumerate(nodes) for _ in own]
+    right = [len(nodes) + names[name] for own in nodes for name in own]
+    size = len(nodes) + len(names)
+    graph = coo_array(([1] * len(left), (left, right)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][: len(nodes)].tolist()

@@ -1,44 +1,26 @@
-"""Fit and run one reward model: plain torch, one process, one thread, the same weights for the same input.
+"""Fit and run one reward model: one process, one thread, the same weights for the same input.
 
-Bradley-Terry with several alternatives at once (Luce 1959): the chosen answer's probability among its
-alternatives is the softmax of the rewards; with one alternative this is the Bradley-Terry model.
+What it becomes follows from the base: a decoder with a chat template gets a value head and is trained whole, an
+encoder stays frozen under a head, or becomes a cross-encoder (``variant: full``); see ``reward_encoder``.
 """
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flywheel.config import RewardModelConfig
 from flywheel.errors import ModelError
 from flywheel.quality.packing import Packed, answer_scores, encode_row, pack
+from flywheel.quality.reward_choice import Choice, Fit, batch_loss, batches, rate
+from flywheel.quality.reward_encoder import EncoderScorer, fit_cross, fit_frozen, is_head
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Choice", "Fit", "Scorer", "fit", "is_encoder", "load"]
 
-WARMUP = 0.1
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One prompt and its answers, the chosen one first. Plain data: it travels to a Ray task."""
-
-    messages: list[dict[str, str]]
-    answers: list[str]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What a training run of one fold looked like; ``accuracy`` is on its own training rows."""
-
-    pairs: int
-    steps: int
-    first_loss: float
-    last_loss: float
-    accuracy: float
+ENCODERS = ("Bert", "Roberta", "Deberta", "Electra", "Albert", "MPNet", "XLM", "DistilBert", "Camembert", "Nomic")
+"""How the architectures of encoders begin; what is none is taken for a decoder."""
 
 
 def fit(choices: Sequence[Choice], *, base: Path, out: Path, config: RewardModelConfig, seed: int) -> Fit:
@@ -47,6 +29,30 @@ def fit(choices: Sequence[Choice], *, base: Path, out: Path, config: RewardModel
     Raises:
         ModelError: the base has no chat template or is not a model that can classify sequences.
     """
+    if is_encoder(base):
+        train = fit_cross if config.variant == "full" else fit_frozen
+        return train(choices, base=base, out=out, config=config, seed=seed)
+    if config.variant == "head":
+        raise ModelError(f"{base} is no encoder: set quality.reward.variant to 'auto' or 'full', or name an encoder.")
+    return _fit_decoder(choices, base=base, out=out, config=config, seed=seed)
+
+
+def is_encoder(folder: Path) -> bool:
+    """Whether a model folder holds an encoder, by its configuration.
+
+    Raises:
+        ModelError: the folder holds no model.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder} cannot become a reward model: {error}. Name another quality.reward.base."
+        ) from error
+    return not config.get("is_decoder", False) and str((config.get("architectures") or [""])[0]).startswith(ENCODERS)
+
+
+def _fit_decoder(choices: Sequence[Choice], *, base: Path, out: Path, config: RewardModelConfig, seed: int) -> Fit:
     import torch
 
     torch.set_num_threads(1)
@@ -54,21 +60,22 @@ def fit(choices: Sequence[Choice], *, base: Path, out: Path, config: RewardModel
     model, tokenizer = load(base)
     rows = _encode(tokenizer, choices, config.max_length)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
-    batches = [batch for epoch in range(config.epochs) for batch in _batches(rows, config.batch_size, seed + epoch)]
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, len(batches)))
+    sizes = [len(row.ids) for row in rows]
+    steps = [batch for epoch in range(config.epochs) for batch in batches(sizes, config.batch_size, seed + epoch)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, len(steps)))
     model.train()
     losses: list[float] = []
     right = 0
-    for batch in batches:
+    for batch in steps:
         scores = answer_scores(model, [rows[index] for index in batch], pad=_pad(tokenizer))
-        loss = torch.stack([_loss(row, config.label_smoothing) for row in scores]).mean()
+        loss = batch_loss(scores, [choices[index] for index in batch], config.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         losses.append(float(loss.detach()))
-        if len(losses) > len(batches) - max(1, len(batches) // config.epochs):
+        if len(losses) > len(steps) - max(1, len(steps) // config.epochs):
             right += sum(int(row.argmax()) == 0 for row in scores)
     model.eval()
     model.save_pretrained(out, safe_serialization=True)
@@ -105,14 +112,18 @@ class Scorer:
         import torch
 
         torch.set_num_threads(1)
-        self.model, self.tokenizer = load(folder)
-        self.model.eval()
         self.max_length = max_length
+        self.encoder = EncoderScorer(folder, max_length) if is_head(folder) or is_encoder(folder) else None
+        if self.encoder is None:
+            self.model, self.tokenizer = load(folder)
+            self.model.eval()
 
     def __call__(self, choices: Sequence[Choice]) -> list[list[float]]:
         """Rewards, one list a choice in the order of its answers."""
         import torch
 
+        if self.encoder is not None:
+            return self.encoder(choices)
         rows = _encode(self.tokenizer, choices, self.max_length)
         with torch.inference_mode():
             return [scores.tolist() for scores in answer_scores(self.model, rows, pad=_pad(self.tokenizer))]
@@ -128,29 +139,3 @@ def _encode(tokenizer: Any, choices: Sequence[Choice], max_length: int) -> list[
 
 def _pad(tokenizer: Any) -> int:
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-
-
-def _batches(rows: Sequence[Packed], size: int, seed: int) -> list[list[int]]:
-    """Shuffled batches of similar lengths: drawn, sorted in stretches of eight batches, drawn again."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(rows), generator=generator).tolist()
-    batches: list[list[int]] = []
-    for start in range(0, len(order), size * 8):
-        stretch = sorted(order[start : start + size * 8], key=lambda index: (len(rows[index].ids), index))
-        batches += [stretch[place : place + size] for place in range(0, len(stretch), size)]
-    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-def _loss(scores: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Cross-entropy of the chosen (first) answer, a share of its weight spread over all answers."""
-    logs = scores.log_softmax(dim=0)
-    return -(1 - smoothing) * logs[0] - smoothing * logs.mean()
-
-
-def _rate(step: int, total: int) -> float:
-    warm = max(1, int(total * WARMUP))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))

@@ -27,6 +27,12 @@ class Evidence(Record):
     abandons: int = 0
     reprompts: int = 0
     dwell_ms: float | None = Field(default=None, description="longest dwell on the answer")
+    won: int = Field(default=0, description="comparisons that preferred this answer")
+    lost: int = 0
+    tied: int = 0
+    comments: list[str] = Field(default_factory=list[str], description="in the order in which they were written")
+    completed_share: float | None = Field(default=None, description="mean share read or used, where it was reported")
+    next_message: str | None = Field(default=None, description="what the person wrote next in the conversation")
 
 
 class Candidate(Record):
@@ -34,6 +40,7 @@ class Candidate(Record):
 
     inference_id: str
     flow: str
+    tenant: str = "default"
     subject: str = Field(description="who asked")
     rater: str = Field(description="who corrected or liked the answer")
     ts: datetime
@@ -42,6 +49,9 @@ class Candidate(Record):
     target: str = Field(description="the correction, or the served answer where it was liked")
     origin: Literal["correction", "liked"]
     evidence: Evidence = Field(default_factory=Evidence)
+    rater_reliability: float | None = Field(
+        default=None, description="chance that the rater is right, by agreement; None: nobody else can tell"
+    )
     held_out: str | None = Field(default=None, description="set: scored for tuning, never trained on")
 
 

@@ -1,21 +1,22 @@
 """Step 3: every signal of every candidate, by Ray Data, in one exactly-once commit to ``signals``.
 
-Candidates travel in batches sorted by length and fixed beforehand, so padding, and with it the last bits of
-a score, do not depend on scheduling. Pass one runs the reward models in an actor pool; summaries over all
-rows (how answers look, who can be trusted) are made from its small results; pass two writes Parquet parts.
+Signals of a row alone are measured where the rows are read (``signals.light``). For the others, candidates travel in
+batches sorted by length and fixed beforehand, so padding, and with it the last bits of a score, do not depend on
+scheduling: an actor pool runs the reward models; summaries over all rows (how answers look, who can be trusted) are
+made from its small results; a last pass writes Parquet parts. What the lake has in the same version is not measured
+again, so a new version of one signal costs that signal.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
+from pydantic import Field
 
 from flywheel.config import FlywheelConfig, RewardModelConfig
 from flywheel.lake.manifests import content_id
@@ -27,29 +28,31 @@ from flywheel.quality.pairs import AnswerPool, contrasts
 from flywheel.quality.reward import RewardModels
 from flywheel.quality.reward_fit import Choice, Scorer
 from flywheel.quality.rows import Candidate, prompt_text
-from flywheel.quality.signals import agreement, engagement, form, measure, trust
+from flywheel.quality.signals import SIGNALS, agreement, engagement, form, stored, trust
 from flywheel.quality.signals.context import Context, Measured
-from flywheel.records import Record, Signal
+from flywheel.quality.signals.heavy import MARK, PREDICTED, Instruments, Marker, heavy_values, of_row
+from flywheel.quality.signals.light import columns, light_parts
+from flywheel.quality.signals.networks.instruments import configured
+from flywheel.quality.signals.stored import SignalTable
+from flywheel.quality.signals.versions import PEERS, REWARDS, switched_on, versions
+from flywheel.records import Record
 from flywheel.telemetry import Progress, Silent
+from flywheel.text.names import load_names
 
 BATCH_ROWS = 32
 PART_BATCHES = 256
-RULES_VERSION = "2"
-"""Raise it when a signal's definition changes: stored signals of the old definition are then not mixed in."""
-
 MIN_HELD_OUT = 0.6
 """A reward model must rank unseen targets above this share of their contrasts; a coin gives one half."""
 
-SignalTable = dict[str, dict[str, float | None]]
-
 
 class ScoreResult(Record):
-    """``version`` names these signals in the table; ``table_version`` is the Delta version that has them."""
+    """``version`` names the whole scoring, ``versions`` each signal's values; they are all in ``table_version``."""
 
     version: str
     table_version: int
     rows: int
     reused: bool
+    versions: dict[str, str] = Field(default_factory=dict, description="signal -> version; empty in older scorings")
 
 
 def score(
@@ -58,52 +61,116 @@ def score(
     built: BuildResult,
     models: RewardModels,
     *,
+    live_model: Path | None = None,
+    marker: Marker | None = None,
     progress: Progress | None = None,
 ) -> ScoreResult:
-    """Score all candidates (those held out for tuning too). Scores that are in the lake are not made again."""
+    """Score all candidates (those held out for tuning too). Scores that are in the lake are not made again.
+
+    Args:
+        lake: holds the scores.
+        config: ``quality.signals`` says what is measured.
+        built: the candidates.
+        models: their reward models.
+        live_model: folder of the model whose perplexity is measured, where the configuration names no other.
+        marker: the judge, where the configuration wants its marks.
+        progress: is told how far it is.
+    """
     progress = progress or Silent()
-    version = content_id("signals", built.id, models.id, bool(models.folds), RULES_VERSION)
-    app = f"score/{config.flow}/{version}"
-    rows = built.rows()
-    progress.start("signals", f"{len(rows):,} rows")
-    reused = lake.last_committed("signals", app) is not None
-    if not reused:
-        parts = _parts(lake, config, rows, models=models, version=version, progress=progress)
+    instruments = Instruments(configured(config, live_model), marker)
+    on = switched_on(config)
+    settings = _settings(config, instruments)
+    identity = versions(on, rows=built.id, models=[models.id, bool(models.folds)], settings=settings)
+    count = built.candidates + built.held_out
+    progress.start("signals", f"{count:,} rows")
+    stale = sorted(identity.keys() - _there(lake, config.flow, identity))
+    if stale:
+        wanted = {name: identity[name] for name in stale}
+        sources = _Sources(models, instruments, progress)
+        parts = _parts(lake, config, built, wanted=wanted, sources=sources) if count else []
+        app = f"score/{config.flow}/{content_id('scoring', sorted(wanted.values()))}"
         lake.commit_files("signals", parts, app=app, version=1)
-    progress.finish(f"{len(rows):,} rows" + (", found in the lake" if reused else ""))
+    progress.finish(f"{count:,} rows" + ("" if stale else ", found in the lake"))
     newest = lake.version("signals")
-    return ScoreResult(version=version, table_version=newest or 0, rows=len(rows), reused=reused)
+    return ScoreResult(
+        version=content_id("signals", identity), versions=identity, table_version=newest or 0, rows=count,
+        reused=not stale,
+    )  # fmt: skip
 
 
 def read_signals(lake: Lake, config: FlywheelConfig, scored: ScoreResult) -> SignalTable:
     """``{inference_id: {signal: value}}`` of one scoring."""
-    columns = ["inference_id", "signal", "version", "value"]
-    table = lake.read("signals", flow=config.flow, columns=columns, at=scored.table_version)
-    table = table.filter(pc.field("version") == scored.version)
-    found: SignalTable = defaultdict(dict)
-    for row in table.to_pylist():
-        found[row["inference_id"]][row["signal"]] = row["value"]
-    return dict(found)
+    return stored.read(lake, config.flow, set(scored.versions.values()) or {scored.version}, scored.table_version)
+
+
+def _there(lake: Lake, flow: str, identity: Mapping[str, str]) -> set[str]:
+    """Signals whose values are stored."""
+    found = stored.present(lake, flow, identity.values())
+    return {name for name, version in identity.items() if version in found}
+
+
+def _settings(config: FlywheelConfig, instruments: Instruments) -> dict[str, Any]:
+    """What signals depend on beside rows and reward models; see ``signals.versions``."""
+    quality = config.quality
+    names = load_names(config.privacy.names_file)
+    return {
+        **{name: one.identity for name, one in instruments.networks.items()},
+        MARK: [instruments.marker and instruments.marker.version, quality.signals.judge.max_rows, config.seed],
+        PREDICTED: [quality.signals.engagement.model_dump(mode="json"), quality.reward.folds, config.seed],
+        "folds": quality.reward.folds,
+        "privacy": [config.privacy.model_dump(mode="json", exclude={"names_file"}), sorted(names)],
+    }
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What the values of signals come from beside the rows."""
+
+    models: RewardModels
+    instruments: Instruments
+    progress: Progress
 
 
 def _parts(
-    lake: Lake, config: FlywheelConfig, rows: list[Candidate], *, models: RewardModels, version: str, progress: Progress
+    lake: Lake, config: FlywheelConfig, built: BuildResult, *, wanted: Mapping[str, str], sources: _Sources
 ) -> list[Part]:
-    if not rows:
-        return []
+    """Parquet parts with the values of the signals in ``wanted`` (name -> version), not committed."""
+    base = Context(privacy=config.privacy, names=load_names(config.privacy.names_file))
+    alone = {one.name for one in SIGNALS.values() if one.scope == "row" and one.cost == "free"}
+    light = {name: version for name, version in wanted.items() if name in alone}
+    rest = {name: version for name, version in wanted.items() if name not in light}
+    parts = light_parts(lake, config.flow, built.path(), versions=light, context=base) if light else []
+    if rest:
+        measured, context = _measured(lake, config, built, wanted=rest, sources=sources)
+        parts += _write(lake, config, measured, context=replace(context, privacy=base.privacy), wanted=rest)
+    return parts
+
+
+def _measured(
+    lake: Lake, config: FlywheelConfig, built: BuildResult, *, wanted: Mapping[str, str], sources: _Sources
+) -> tuple[list[Measured], Context]:
+    """What needs all rows: the passes whose results a wanted signal reads, and no other."""
+    rows, progress = built.rows(), sources.progress
+    reads = {field for name in wanted for field in SIGNALS[name].inputs}
     forms = form.learn(rows)
-    folds = make_folds(rows, config.quality.reward.folds)
-    supported = agreement.cross_fit(rows, folds, forms)
-    rewards = _rewards(lake.store, config.quality.reward, rows, folds=folds, models=models, progress=progress)
-    rewards = usable(rewards)
+    folded = reads & (PEERS | REWARDS) or PREDICTED in wanted
+    folds = make_folds(rows, config.quality.reward.folds) if folded else Folds([], [])
+    supported = agreement.cross_fit(rows, folds, forms) if reads & PEERS else [None] * len(rows)
+    rewards: dict[str, dict[str, Any]] = {}
+    if reads & REWARDS:
+        found = _rewards(lake.store, config.quality.reward, rows, folds=folds, models=sources.models, progress=progress)
+        rewards = usable(found, better=sources.models.usable)
+    heavy = heavy_values(
+        lake, config, rows, wanted=wanted, folds=folds, instruments=sources.instruments, batch=built.id,
+        progress=progress,
+    )  # fmt: skip
     measured = [
-        Measured(row, **rewards.get(row.inference_id, {}), agreement=support)
+        Measured(row, **rewards.get(row.inference_id, {}), agreement=support, heavy=of_row(heavy, row.inference_id))
         for row, support in zip(rows, supported, strict=True)
     ]
     raters, mean = trust.learn(measured)
     liked = [one.advantage for one in measured if one.row.origin == "liked" and one.advantage is not None]
-    context = Context(forms, raters, mean, sorted(liked), engagement.usual_dwell(rows))
-    return _write(lake, config, measured, context, version)
+    return measured, Context(forms, raters, mean, sorted(liked), engagement.usual_dwell(rows))
 
 
 def batches(rows: Sequence[Candidate], folds: Folds) -> list[list[int]]:
@@ -189,14 +256,15 @@ class RewardActor:
         return self._models[fold]
 
 
-def usable(rewards: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def usable(rewards: dict[str, dict[str, Any]], *, better: bool = True) -> dict[str, dict[str, Any]]:
     """Take the judgements of a reward model away that knows nothing about rows it has not seen.
 
-    On unseen rows (all are: cross-fitting) the targets must beat ``MIN_HELD_OUT`` of their contrasts on average.
+    On unseen rows (all are: cross-fitting) the targets must beat ``MIN_HELD_OUT`` of their contrasts on average, and
+    the model's own report must find it ``better`` than the length of an answer and its words (``reward_report``).
     Else only ``wins`` stays, so that it can be seen why; margin and preference then count as not measured.
     """
     wins = [row["wins"] for row in rewards.values() if row["wins"] is not None]
-    if not wins or sum(wins) / len(wins) >= MIN_HELD_OUT:
+    if better and (not wins or sum(wins) / len(wins) >= MIN_HELD_OUT):
         return rewards
     return {name: {"wins": row["wins"]} for name, row in rewards.items()}
 
@@ -218,8 +286,10 @@ def compare(rewards: Sequence[float], *, corrected: bool) -> dict[str, float | N
     }
 
 
-def _write(lake: Lake, config: FlywheelConfig, measured: list[Measured], context: Context, version: str) -> list[Part]:
-    """Pass two, in Ray tasks: signals of a slice of rows -> one Parquet part a partition."""
+def _write(
+    lake: Lake, config: FlywheelConfig, measured: list[Measured], *, context: Context, wanted: Mapping[str, str]
+) -> list[Part]:
+    """The last pass, in Ray tasks: signals of a slice of rows -> one Parquet part a partition."""
     import ray
 
     shared = ray.put((lake, context, measured))
@@ -228,12 +298,8 @@ def _write(lake: Lake, config: FlywheelConfig, measured: list[Measured], context
 
     def write(block: dict[str, Any]) -> dict[str, Any]:
         where, known, rows = ray.get(shared)
-        signals = [
-            Signal(inference_id=one.row.inference_id, signal=name, version=version, value=value)
-            for one in rows[block["start"] : block["start"] + step]
-            for name, value in measure(one, known).items()
-        ]
-        parts = where.write_parts("signals", signals, flow=config.flow)
+        found = columns(rows[block["start"] : block["start"] + step], known, list(wanted))
+        parts = where.write_parts("signals", stored.as_table(*found, wanted), flow=config.flow)
         return {"parts": [asdict(part) for part in parts]}
 
     cpus = config.quality.reward.num_cpus

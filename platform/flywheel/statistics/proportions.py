@@ -36,3 +36,14 @@ def p_higher(later: Count, earlier: Count) -> float:
         return 1.0
     table = [[count.hits, count.n - count.hits] for count in (later, earlier)]
     return float(cast("Any", stats).fisher_exact(table, alternative="greater").pvalue)
+
+
+def wilson(count: Count, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a rate; [0, 1] of nothing.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    if not count.n:
+        return 0.0, 1.0
+    found = cast("Any", stats).binomtest(count.hits, count.n).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)

@@ -42,7 +42,7 @@ class ConfidenceSequence:
     """Takes differences as they come, and gives the interval now.
 
     A difference between two of 2,049 levels counts as the lower one for the lower end and as the upper one for
-    the upper end: the interval keeps its promise and is wider by at most 0.001 at each end.
+    the upper end: the interval keeps its promise and is wider by less than 0.002 at each end.
     """
 
     def __init__(self, confidence: float = 0.95) -> None:

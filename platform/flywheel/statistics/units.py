@@ -46,8 +46,17 @@ def sums_and_sizes(rows: Floats, clusters: Labels | None) -> tuple[Floats, Float
     """
     if clusters is None:
         return rows, np.ones_like(rows)
-    if len(clusters) != rows.size:
-        raise ValueError(f"{len(clusters)} cluster labels for {rows.size} rows")
-    number: dict[Hashable, int] = {}
-    codes = np.array([number.setdefault(label, len(number)) for label in clusters], dtype=np.intp)
+    codes = codes_of(clusters, rows.size)
     return np.bincount(codes, weights=rows).astype(np.float64), np.bincount(codes).astype(np.float64)
+
+
+def codes_of(clusters: Labels, rows: int) -> npt.NDArray[np.intp]:
+    """Each row's cluster as a number from 0, in order of arrival.
+
+    Raises:
+        ValueError: there are not as many labels as rows.
+    """
+    if len(clusters) != rows:
+        raise ValueError(f"{len(clusters)} cluster labels for {rows} rows")
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(label, len(number)) for label in clusters], dtype=np.intp)

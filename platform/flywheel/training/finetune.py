@@ -74,7 +74,7 @@ def finetune(
     if done := finished(out, mark):
         return done
     name = f"{re.sub(r'[^A-Za-z0-9_.-]', '-', run_name)}-{mark}"
-    encoded, dropped, pad_id = _encode(config, base, examples)
+    encoded, dropped, pad_id = encode_for(config, base, examples)
     job = Job(
         config=config,
         base=base,
@@ -106,9 +106,14 @@ def finetune(
     return result
 
 
-def _encode(
+def encode_for(
     config: TrainingConfig, base: Path, examples: Sequence[Example]
 ) -> tuple[list[Encoded], list[Dropped], int]:
+    """Examples as the base's tokenizer writes them, those that are left out, and the token that pads.
+
+    Raises:
+        TrainingError: none is left.
+    """
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(base, local_files_only=True)

@@ -39,7 +39,7 @@ def train_loop(settings: dict[str, Any]) -> None:
         return
     engine = build_engine(job)
     state = checkpoint.restore(engine, rank=rank, world_size=world_size)
-    schedule = _schedule(job, rank, world_size)
+    schedule = make_schedule(job, rank, world_size)
     state = _run(engine, job, schedule, state, rank)
     if state.step == schedule.steps:
         export(engine.module, job, Export(losses=state.losses, tokens=state.tokens), is_writer=rank == 0)
@@ -115,7 +115,8 @@ def _load_model(job: Job, settings: dict[str, Any]) -> Any:
     return with_adapters(model, job.config.lora, job.seed) if job.config.lora else model
 
 
-def _schedule(job: Job, rank: int, world_size: int) -> Schedule:
+def make_schedule(job: Job, rank: int, world_size: int) -> Schedule:
+    """Which examples this rank sees at each step."""
     layout = Layout(world_size, job.config.micro_batch_size, job.config.gradient_accumulation)
     encoded = load_encoded(job.data)
     return Schedule(encoded, layout, epochs=job.config.epochs, seed=job.seed, rank=rank, pad_id=job.pad_id)
@@ -127,7 +128,7 @@ def _run(engine: Any, job: Job, schedule: Schedule, state: State, rank: int) -> 
     progress = Progress(job.progress if rank == 0 else None, schedule.steps)
     for step in schedule.since(state.step):
         started = time.perf_counter()
-        loss = _optimize(engine, job, schedule, step, rank)
+        loss = optimize(engine, job, schedule, step, rank)
         if not math.isfinite(loss):  # every rank has the same number, so all stop together
             if rank == 0:
                 give_up(job, f"the loss became {loss} at step {step.index + 1}")
@@ -142,7 +143,7 @@ def _run(engine: Any, job: Job, schedule: Schedule, state: State, rank: int) -> 
     return state
 
 
-def _optimize(engine: Any, job: Job, schedule: Schedule, step: Step, rank: int) -> float:
+def optimize(engine: Any, job: Job, schedule: Schedule, step: Step, rank: int) -> float:
     """One optimizer step. Returns the loss of the global batch."""
     import torch
     from torch import distributed

@@ -32,6 +32,16 @@ def test_a_wrong_value_names_key_and_value(tmp_path):
         load(FlywheelConfig, write(tmp_path, "training: {epochs: many}"))
 
 
+def test_the_line_is_named_but_not_for_what_was_overridden(tmp_path):
+    path = write(tmp_path, "flow: x\ntraining:\n  # few\n  epochs: many\n  batch: 3\n")
+    with pytest.raises(ConfigError) as caught:
+        load(FlywheelConfig, path, {"training.batch": 4})
+    assert "'training.epochs' (line 4): " in str(caught.value)
+    assert "unknown key 'training.batch'; did you mean" in str(caught.value)
+    with pytest.raises(ConfigError, match=r"'training\.epochs': .*got 'few'"):
+        load(FlywheelConfig, write(tmp_path, "training: {epochs: 2}"), {"training.epochs": "few"})
+
+
 @pytest.mark.parametrize("text", ["- a\n- b\n", "training: [", "just words"])
 def test_what_is_not_a_mapping_is_a_clear_error(tmp_path, text):
     with pytest.raises(ConfigError):

@@ -64,7 +64,7 @@ def test_rounding_to_levels_only_widens_and_hardly(rows):
     found = confidence_sequence(rows)
     assert -1 <= found.low <= low + 1e-9
     assert high - 1e-9 <= found.high <= 1
-    assert max(low - found.low, found.high - high) < 0.0011
+    assert max(low - found.low, found.high - high) < 0.002  # two levels: an end may move by more than the values do
     assert found.low - 1e-9 <= found.mean <= found.high + 1e-9
 
 

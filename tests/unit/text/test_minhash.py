@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel.text.minhash import jaccard, near_duplicate_groups, rows_per_band, shingles
+from flywheel.text.minhash import MISS, PERMUTATIONS, banding, jaccard, near_duplicate_groups, shingles
 
 WORDS = [
     "order",
@@ -85,8 +85,10 @@ def test_a_threshold_out_of_range_is_refused(threshold):
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99])
 def test_banding_misses_almost_no_pair_at_the_threshold(threshold):
-    rows = rows_per_band(threshold)
-    assert (1 - threshold**rows) ** (256 // rows) <= 2e-6 or rows == 1
+    rows, bands = banding(threshold)
+    apart = 1 - threshold**rows
+    assert apart**bands + bands * (1 - apart) * apart ** (bands - 1) <= MISS
+    assert rows == 1 or rows * bands <= PERMUTATIONS
 
 
 def test_shingles_of_lone_surrogates_do_not_fail():

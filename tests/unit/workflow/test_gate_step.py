@@ -26,8 +26,10 @@ from flywheel.review.splits import label_split
 from flywheel.rollout.gate import Agreement
 from flywheel.statistics.bootstrap import Estimate
 from flywheel.telemetry import Silent
+from flywheel.workflow.sweeps import sweep as sweeping
+from flywheel.workflow.sweeps.records import Trial
+from flywheel.workflow.sweeps.study import study
 from flywheel.workflow.turns import learn, prepare
-from flywheel.workflow.turns import sweep as sweeping
 from flywheel.workflow.turns import verdict as last_steps
 from flywheel.workflow.turns.approve import approve
 from flywheel.workflow.turns.context import Context
@@ -89,7 +91,7 @@ class Turn:
             self.lake, self.config, Keyring(self.config.home_path()), self.turn, work_folder(self.config, self.turn)
         )
         self.done = {}
-        monkeypatch.setattr(sweeping, "search", self._search)
+        monkeypatch.setattr(sweeping, "search", self._search)  # without Ray Tune
         monkeypatch.setattr(last_steps, "serving", lambda *args, **kwargs: nullcontext())
         monkeypatch.setattr(last_steps.engines, "wait_ready", lambda *args: None)
         monkeypatch.setattr(last_steps, "evaluate_version", partial(evaluate, generate=self._generate))
@@ -134,9 +136,8 @@ class Turn:
         return [row for row in self.lake.records("decisions", Decision) if row.action == action]
 
     @staticmethod
-    def _search(rows, start, config, *, seed):
-        value, best = sweeping.study(rows, start, config, seed=seed)
-        return [(value, 0, best)]
+    def _search(rows, start, config, records, *, seed, progress):
+        return [Trial(trial=0, outcomes=study(rows, start, config, seed=seed), seconds=0)]
 
     @staticmethod
     def _generate(version, conversations, **_):

@@ -96,6 +96,32 @@ def test_reward_is_the_mean_margin_over_folds(config, monkeypatch):
     assert scorers.versions["reward"] == "reward-1"
 
 
+def test_a_constant_answer_and_a_useless_reward_model_win_nothing(config, monkeypatch):
+    lake = open_lake(config)
+    report = {"usable": False, "reason": "no better than the baseline", "temperature": 2.0}
+    for name, usable in (("reward-bad", False), ("reward-good", True)):
+        write_manifest(lake, Manifest(
+            kind="reward", id=name, flow=config.flow, code_version="0", config_hash="0", seed=0,
+            data={"folds": [{"prefix": "rewards/a"}], "report": {**report, "usable": usable}},
+        ))  # fmt: skip
+    lake.store.put("rewards/a/x", b"1")
+    monkeypatch.setattr(made, "RewardModel", lambda *_: lambda some: [[*map(len, one.answers)] for one in some])
+    assert "no better" in make_scorers(lake, with_(config, reward_model="reward-bad")).absent["reward"]
+    scorers = make_scorers(lake, with_(config, reward_model="reward-good"))
+    words = [word * 3 for word in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "kappa", "lambda")]
+    asked = [(Message(role="user", content=f"tell me about {word}"),) for word in words]
+    checks = [Check(kind="reward", expected=word[:4]) for word in words]
+    told = [(one, check, f"{word} {word[::-1]}") for one, check, word in zip(asked, checks, words, strict=True)]
+    own = mark_all([Item(*one) for one in told], scorers)
+    assert all(mark.passed for mark in own)
+    pleasant = "a long and pleasant text that says nothing"
+    same = mark_all([Item(one, check, pleasant) for one, check in zip(asked, checks, strict=True)], scorers)
+    assert not any(mark.passed for mark in same)
+    assert "cannot win" in same[0].detail
+    reward = scorers.by_kind["reward"]([Item(asked[0], Check(kind="reward", expected="short"), "1234567")])[0].score
+    assert reward == pytest.approx((7 - 5) / 2)  # over the temperature
+
+
 def test_a_judge_is_asked_with_the_criterion(config):
     asked = []
 

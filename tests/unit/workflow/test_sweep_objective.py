@@ -9,7 +9,10 @@ from flywheel.errors import UsageError
 from flywheel.quality.filters import Columns, passing
 from flywheel.quality.rows import Candidate
 from flywheel.records import Label, Message
-from flywheel.workflow.turns.sweep import TuneRows, check, name, objective, study, tune_rows
+from flywheel.workflow.sweeps.outcomes import objective, value
+from flywheel.workflow.sweeps.rows import TuneRows, check, tune_rows
+from flywheel.workflow.sweeps.space import name
+from flywheel.workflow.sweeps.study import study
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -75,17 +78,36 @@ def test_objective_charges_wrong_rows():
     assert only_right == pytest.approx(1.0, abs=2e-3)
 
 
+def best_of(found, rows):
+    return max(found, key=lambda one: value(one, rows, 3.0))
+
+
 def test_study_finds_the_threshold_and_repeats():
     rows, config = tuning(), SweepConfig(proposals_per_trial=40)
-    value, best = study(rows, FilterConfig(), config, seed=1)
-    assert value > 0.99
-    assert passing(rows.columns, best).tolist() == rows.right.tolist()
-    assert study(rows, FilterConfig(), config, seed=1) == (value, best)
+    found = study(rows, FilterConfig(), config, seed=1)
+    best = best_of(found, rows)
+    assert len(found) == 40
+    assert value(best, rows, 3.0) > 0.99
+    assert passing(rows.columns, FilterConfig(**best.params)).tolist() == rows.right.tolist()
+    assert study(rows, FilterConfig(), config, seed=1) == found
 
 
-def test_start_is_never_beaten_by_something_worse():
+def test_study_learns_from_what_is_known():
+    rows, config = tuning(), SweepConfig(proposals_per_trial=9)
+    known = study(rows, FilterConfig(), SweepConfig(proposals_per_trial=30), seed=1)
+
+    def mean(seed, **given):
+        found = study(rows, FilterConfig(), config, seed=seed, **given)[1:]
+        return np.mean([value(one, rows, 3.0) for one in found])
+
+    assert sum(mean(seed, known=known) - mean(seed) for seed in range(2)) > 0
+
+
+def test_start_is_among_the_proposals():
     start = FilterConfig(min_agreement=0.5)
-    assert study(tuning(), start, SweepConfig(proposals_per_trial=2), seed=0)[0] >= objective(tuning(), start, 3.0)
+    found = study(tuning(), start, SweepConfig(proposals_per_trial=2), seed=0)
+    assert found[0].params == {}
+    assert value(found[0], tuning(), 3.0) == objective(tuning(), start, 3.0)
 
 
 def test_too_few_or_one_sided_labels_are_refused():

@@ -15,6 +15,7 @@ import numpy as np
 from flywheel.quality.folds import Folds
 from flywheel.quality.rows import Candidate, prompt_text
 from flywheel.quality.signals.context import Context, Forms, Measured
+from flywheel.quality.signals.declare import Declared
 from flywheel.quality.signals.form import field_values, shape
 
 MIN_TRAIN = 40
@@ -71,3 +72,12 @@ def _support(vectors: object, given: list[str | None], queries: object, asked: l
         float(row[place[value]] / row.max()) if value in place else 0.0
         for row, value in zip(probabilities, asked, strict=True)
     ]
+
+
+AGREEMENT = Declared(
+    name="agreement", version="1", cost="free", scope="rows", group="peers", scale="[0, 1], higher is better",
+    inputs=("messages", "target", "rater", "forms", "agreement"),
+    measures="whether a linear model of other people's answers to such prompts supports this target",
+    gamed="many accounts that agree with each other; new right answers look odd until several people give them",
+    function=signal, decides=("others_disagree", "too_few_votes"),
+)  # fmt: skip

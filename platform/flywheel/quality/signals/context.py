@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from flywheel.config import PrivacyConfig
 from flywheel.quality.rows import Candidate
 
 
@@ -18,6 +19,8 @@ class Measured:
     advantage: float | None = None
     wins: float | None = None
     agreement: float | None = None
+    heavy: Mapping[str, float] = field(default_factory=dict)
+    """Signals that networks or judges measured beforehand, by name."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,13 @@ class RaterSums:
 
 @dataclass(frozen=True)
 class Context:
-    """Summaries over all rows; small, so that every worker can hold it."""
+    """Summaries over all rows, and settings; small, so that every worker can hold it."""
 
     forms: Forms = field(default_factory=lambda: Forms(None))
     raters: Mapping[str, RaterSums] = field(default_factory=dict)
     mean_support: float = 0.5
     liked_advantages: Sequence[float] = ()
     dwell_per_char_ms: float | None = None
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    names: frozenset[str] = frozenset()
+    """People's names of ``privacy.names_file``, read once."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from flywheel.quality.rows import Candidate, Evidence
 from flywheel.quality.signals.context import Context, Measured
+from flywheel.quality.signals.declare import Declared
 
 WEIGHTS = {"copies": 1.5, "completions": 1.5, "clicks": 0.5, "abandons": -1.5, "reprompts": -2.0}
 """Log-odds of one event of a kind; further events of that kind add nothing."""
@@ -44,3 +45,13 @@ def usual_dwell(rows: Sequence[Candidate]) -> float | None:
     """Median dwell a character over all rows, or None without dwell events."""
     values = sorted(value for row in rows if (value := per_char(row.evidence, len(row.answer))) is not None)
     return values[len(values) // 2] if values else None
+
+
+ENGAGEMENT = Declared(
+    name="engagement", version="1", cost="free", scope="rows", group="did", scale="[0, 1], 0.5 is neutral",
+    inputs=("origin", "answer", "evidence.copies", "evidence.completions", "evidence.clicks", "evidence.abandons",
+            "evidence.reprompts", "evidence.dwell_ms", "dwell_per_char_ms"),
+    measures="everything people did with the answer, as one logistic sum",
+    gamed="whatever games copies, clicks and dwell; no reaction is no praise",
+    function=signal, decides=("too_few_votes",),
+)  # fmt: skip

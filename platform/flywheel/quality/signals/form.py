@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from flywheel.quality.rows import Candidate
 from flywheel.quality.signals.context import Context, Forms, Measured
+from flywheel.quality.signals.declare import Declared
 from flywheel.text.answers import answer_key, parse_object
 
 MAJORITY = 0.6
@@ -65,3 +66,12 @@ def learn(rows: Sequence[Candidate]) -> Forms:
     closed = {name: seen for name, seen in people.items() if len(seen) <= CLOSED_SHARE * count}
     values = {name: frozenset(v for v, who in seen.items() if len(who) > 1) for name, seen in closed.items()}
     return Forms(usual, values)
+
+
+FORMAT = Declared(
+    name="format", version="1", cost="free", scope="rows", group="form", scale="0, 0.5 or 1, higher is better",
+    inputs=("target", "forms"),
+    measures="whether the target has the JSON keys and types most people's answers have, and values others gave too",
+    gamed="the right form is easily given to a wrong answer; a new field looks odd until most answers have it",
+    function=signal, decides=("unusual_format",),
+)  # fmt: skip

@@ -26,6 +26,15 @@ def signal(measured: Measured, context: Context) -> float | None:
     return (total + PRIOR_ROWS * context.mean_support) / (count + PRIOR_ROWS)
 
 
+def reliability(measured: Measured, context: Context) -> float | None:  # noqa: ARG001  (one signature for all signals)
+    """How often the rater is right, in [0, 1], by Dawid-Skene over all votes (``quality.trust.agreement``).
+
+    None where nobody else said anything about what this rater voted on. Gamed by agreeing with everybody on popular
+    questions: a good record says little about a vote that rests on the rater's word alone.
+    """
+    return measured.row.rater_reliability
+
+
 def support(measured: Measured) -> float | None:
     """Mean of preference and agreement, whichever were measured."""
     values = [value for value in (measured.preference, measured.agreement) if value is not None]

@@ -14,6 +14,7 @@ from flywheel.workflow.cadence.cadence import Due, Why, due
 from flywheel.workflow.cadence.drift_check import check_drift
 from flywheel.workflow.cadence.facts import gather
 from flywheel.workflow.cadence.maintain import maintain_daily
+from flywheel.workflow.turns.goodhart.check import check_goodhart
 from flywheel.workflow.turns.lease import only_one, running
 from flywheel.workflow.turns.turn import run_turn_under
 
@@ -36,13 +37,14 @@ def run_if_due(config: FlywheelConfig, *, progress: Progress | None = None) -> O
     """Run one turn if one is due. Of several callers at once, on whatever machines, one runs it.
 
     Once a day the lake is looked after first: what runs on a schedule already is the place for it. The live model is
-    tested for drift next, if there is a new window of fresh labelled cases.
+    tested for drift next, if there is a new window of fresh labelled cases. Periods of earlier turns whose audit labels
+    came late are looked at then, too (``flywheel goodhart``).
     The cadence is asked again under the lease: the turn that made this one due may just have ended elsewhere.
 
     Raises:
         UsageError: an unfinished turn belongs to another configuration.
     """
-    untested = (*_maintain(config, progress), *_test_drift(config, progress))
+    untested = (*_maintain(config, progress), *_test_drift(config, progress), *_watch(config))
     verdict = check(config)
     if not verdict.due:
         return Outcome(Due(False, verdict.reasons, (*verdict.waiting, *untested)))
@@ -73,6 +75,15 @@ def _test_drift(config: FlywheelConfig, progress: Progress | None) -> tuple[Why,
         return ()
     except FlywheelError as error:
         return (Why("drift test", str(error)),)
+    return ()
+
+
+def _watch(config: FlywheelConfig) -> tuple[Why, ...]:
+    """Why the Goodhart monitor could not look."""
+    try:
+        check_goodhart(open_lake(config), config)
+    except FlywheelError as error:
+        return (Why("goodhart monitor", str(error)),)
     return ()
 
 

@@ -54,6 +54,7 @@ class CadenceFacts:
         ratings: of answers by the live model since it became live, in the order the lake learnt of them.
         clusters: new kinds of failures, the clearest first.
         drift: tests of the live model on fresh labelled cases, oldest first.
+        goodhart: alarms that a proxy rose while the audit fell, and that nobody settled.
     """
 
     live: str | None = None
@@ -69,6 +70,7 @@ class CadenceFacts:
     ratings: tuple[Rating, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     drift: tuple[DriftTest, ...] = ()
+    goodhart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def _blocks(facts: CadenceFacts, policy: CadenceConfig, now: datetime) -> list[W
         if now < until:
             fruitless = f", {facts.fruitless} in a row promoted nothing" if facts.fruitless else ""
             blocks.append(Why("pause", f"until {_at(until)} after the last turn{fruitless}"))
+    if facts.goodhart:
+        blocks.append(Why("goodhart alarm", f"{facts.goodhart[0]}; look into it, then: flywheel goodhart --settle WHY"))
     if facts.good < facts.least:
         blocks.append(Why("too few", f"{facts.good:,} good examples, a turn needs {facts.least:,} at the least"))
     return blocks

@@ -8,12 +8,12 @@ model is live is at most alpha, however long that is and however often somebody 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from flywheel.records import Record
+from flywheel.statistics import spending
 from flywheel.statistics.proportions import Count, p_higher
 
 
@@ -72,7 +72,7 @@ def one_each(cases: Sequence[Fresh]) -> list[Fresh]:
 
 def level(alpha: float, window: int) -> float:
     """The level of the test of one window, counted from 1."""
-    return alpha * 6 / (math.pi * window) ** 2
+    return spending.level(alpha, window)
 
 
 def window_test(version: str, window: int, fresh: Count, baseline: Count, *, alpha: float, at: datetime) -> DriftTest:

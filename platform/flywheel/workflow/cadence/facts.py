@@ -14,6 +14,7 @@ from flywheel.text.novelty import Said, new_topics
 from flywheel.workflow.cadence.cadence import CadenceFacts, Cluster, Rating
 from flywheel.workflow.cadence.drift_check import drift_tests
 from flywheel.workflow.cadence.reactions import Judged, read_judged, read_questions
+from flywheel.workflow.turns.goodhart.stored import standing
 from flywheel.workflow.turns.steps import Artifact, TurnHandle, turn_ids
 from flywheel.workflow.turns.turn import step_key
 
@@ -41,7 +42,15 @@ def gather(lake: Lake, config: FlywheelConfig, *, running: str | None, now: date
         ratings=_ratings(judged, truth.live.version, routing.live_since(lake.store, truth)) if truth else (),
         clusters=_clusters(lake, config, judged, saw, now) if saw else (),
         drift=tuple(drift_tests(lake.store, truth)) if truth else (),
+        goodhart=_goodhart(lake, config),
     )
+
+
+def _goodhart(lake: Lake, config: FlywheelConfig) -> tuple[str, ...]:
+    """More turns on signals that are gamed would make it worse, so unattended ones wait for a person."""
+    if not config.quality.goodhart.hold:
+        return ()
+    return tuple(look.text for look in standing(lake.store, config.flow))
 
 
 def _waits(lake: Lake, flow: str, turn_id: str) -> str | None:

@@ -30,6 +30,7 @@ from flywheel.capture.ingest import begun_batch, ingest_all
 from flywheel.capture.outbox import outbox_folder
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, UsageError
+from flywheel.index.files import erase_rows
 from flywheel.lake.erasures import bury, tombstones
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import Lake, open_lake
@@ -98,6 +99,7 @@ class _Work:
             "working copies": lambda: turns.erase_work(home, self.trace, dry=dry),
             "reports": lambda: turns.erase_reports(home, self.trace, dry=dry),
             "drops": lambda: turns.erase_drops(store, self.trace, dry=dry),
+            "near-duplicate index": lambda: erase_rows(store, self.trace.answers, dry=dry),
             "review notes": lambda: turns.erase_markers(store, self.trace, dry=dry),
         }
 

@@ -25,6 +25,10 @@ from flywheel.workflow.turns.looks import looks
 from flywheel.workflow.turns.steps import Artifact, TurnHandle, turn_ids
 from flywheel.workflow.turns.turn import step_key
 
+CANDIDATE_FILES: Final = tuple(
+    f"{name}.jsonl" for name in ("candidates", "build-drops", "preferences", "preference-drops", "quarantine")
+)
+"""Rows of a turn's folder that name people and what they said."""
 ENDED: Final = "a person was erased, and rows that it was built on are gone"
 
 
@@ -57,8 +61,13 @@ def erase_artifacts(store: ObjectStore, trace: Trace, *, dry: bool = False) -> i
 
 
 def erase_drops(store: ObjectStore, trace: Trace, *, dry: bool = False) -> int:
-    """Remove the person's rows from the lists of what no dataset kept."""
-    without = lines_without(lambda drop: drop["inference_id"] in trace.answers)
+    """Remove the person's rows from the lists of what no dataset kept, and of what feedback is in quarantine."""
+    reacted = trace.answers | trace.reacted
+
+    def theirs(row: dict[str, Any]) -> bool:
+        return row["inference_id"] in (reacted if "feedback_id" in row else trace.answers)
+
+    without = lines_without(theirs)
     return sum(store.strip(key, without, dry=dry) for key in store.list("drops"))
 
 
@@ -78,7 +87,7 @@ def erase_work(home: Path, trace: Trace, *, dry: bool = False) -> int:
     """
     without, removed = lines_without(_candidate_of(trace)), 0
     for turn in sorted((home / "turns").glob("*/*")):
-        files = [turn / "candidates" / name for name in ("candidates.jsonl", "build-drops.jsonl")]
+        files = [turn / "candidates" / name for name in CANDIDATE_FILES]
         found = sum(_strip_file(path, without, dry=True) for path in files)
         if found and not dry:
             shutil.rmtree(turn / "train", ignore_errors=True)  # first: the rows are what a rerun would find it by
@@ -177,7 +186,8 @@ def _candidate_of(trace: Trace) -> Callable[[dict[str, Any]], bool]:
     made_of = trace.answers | trace.reacted
 
     def doomed(row: dict[str, Any]) -> bool:
-        return row["inference_id"] in made_of or trace.subject in (row.get("subject"), row.get("rater"))
+        people = (row.get("subject"), row.get("rater"), *row.get("raters", ()))
+        return not made_of.isdisjoint((row["inference_id"], row.get("other_id"))) or trace.subject in people
 
     return doomed
 

@@ -23,10 +23,12 @@ from flywheel.inference.encoder import WORDLLAMA, check_encoder, cosines, load_e
 from flywheel.lake.manifests import Manifest, read_manifest
 from flywheel.lake.tables import Lake
 from flywheel.quality.reward import folder_hash
-from flywheel.quality.reward_fit import Choice
+from flywheel.quality.reward_choice import Choice, prompt_of
 from flywheel.quality.reward_fit import Scorer as RewardModel
+from flywheel.quality.reward_guard import Sameness, sameness
 from flywheel.records import Check, CheckKind
 from flywheel.workflow.evaluations.check_judge import check_judge
+from flywheel.workflow.evaluations.reward_trial import refuse_constant_winners
 
 _Made = tuple[Scorer, str]
 """A scorer, and what exactly scores."""
@@ -45,14 +47,19 @@ def scoring(lake: Lake, config: FlywheelConfig, checks: Iterable[Check], *, at_o
 
 
 def check_markable(lake: Lake, config: FlywheelConfig) -> None:
-    """Look whether every case that a turn will ask can be marked here.
+    """Look whether every case that a turn will ask can be marked here, and no constant answer wins where it counts.
 
     Raises:
-        UsageError: names the first case that cannot, and what to do.
+        UsageError: names the first case that cannot, or the reward model that a constant wins by, and what to do.
     """
-    cases = load_cases(lake, config.flow, [*config.decisive_suites(), *config.evaluation.report_suites])
+    decisive = config.decisive_suites()
+    cases = load_cases(lake, config.flow, [*decisive, *config.evaluation.report_suites])
     judged = config.judging.backend != "none"  # its engine starts when it is asked
-    refuse_bad([case for case in cases if not (judged and case.check.kind == "judge")], make_scorers(lake, config))
+    scorers = make_scorers(lake, config)
+    refuse_bad([case for case in cases if not (judged and case.check.kind == "judge")], scorers)
+    if any(case.check.kind == "reward" for case in cases):
+        counting = load_cases(lake, config.flow, decisive)
+        refuse_constant_winners(counting, scorers, most=config.judging.max_constant_wins)
 
 
 def make_scorers(
@@ -107,15 +114,32 @@ def _reward(lake: Lake, config: FlywheelConfig) -> _Made:
         manifest = read_manifest(lake, "reward", name, flow=config.flow)
     except NotFoundInLakeError as error:
         raise UsageError(f"The flow has no reward model '{name}' (evaluation.reward_model).") from error
+    report = manifest.data.get("report")
+    if report is not None and not report["usable"]:
+        raise UsageError(f"The reward model '{name}' may not judge: {report['reason']}. Name a better one.")
+    temperature = 1.0 if report is None else float(report["temperature"])
     load = functools.cache(lambda: _reward_models(lake, manifest, config.quality.reward.max_length))
 
     def score(items: Sequence[Item]) -> list[Opinion]:
         choices = [_choice(item) for item in items]
+        same = _sameness(choices)
+        if same.degenerate:
+            return [Opinion(None, same.reason) for _ in items]
         by_fold = [model(choices) for model in load()]
         margins = [[rewards[0] - sum(rewards[1:]) for rewards in fold] for fold in by_fold]
-        return [Opinion(sum(of_item) / len(of_item)) for of_item in zip(*margins, strict=True)]
+        return [Opinion(sum(of_item) / len(of_item) / temperature) for of_item in zip(*margins, strict=True)]
 
     return score, name
+
+
+def _sameness(choices: Sequence[Choice]) -> Sameness:
+    """Whether a model says the same to everybody; then no reward of it counts."""
+    references = [choice.answers[1] for choice in choices if len(choice.answers) > 1]
+    return sameness(
+        [prompt_of(choice) for choice in choices],
+        [choice.answers[0] for choice in choices],
+        references if len(references) == len(choices) else None,
+    )
 
 
 def _reward_models(lake: Lake, manifest: Manifest, max_length: int) -> list[RewardModel]:

@@ -12,7 +12,7 @@ from flywheel.quality.score import ScoreResult, read_signals
 from flywheel.review.labels import read_labels
 from flywheel.rollout.gate import Agreement
 from flywheel.statistics.bootstrap import mean_interval
-from flywheel.workflow.turns.sweep import tune_rows
+from flywheel.workflow.sweeps.rows import tune_rows
 
 
 def audit_agreement(

@@ -6,12 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flywheel.capture.consent import consented_ids
 from flywheel.capture.leaks import scan as scan_texts
 from flywheel.config import FilterConfig, load
 from flywheel.errors import LeakError, UsageError
-from flywheel.lake.manifests import read_manifest
+from flywheel.lake.manifests import lineage, read_manifest
 from flywheel.quality.build import BuildResult, build
 from flywheel.quality.curate import Dataset, curate_rows, read_examples
+from flywheel.quality.replay import learnt_before
 from flywheel.quality.reward import RewardModels, train_reward
 from flywheel.quality.rows import Exclusions
 from flywheel.quality.score import ScoreResult
@@ -25,13 +27,14 @@ from flywheel.training.export import ADAPTER
 from flywheel.training.finetune import finetune
 from flywheel.workflow.evaluations.contamination import refuse_contaminated
 from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.measuring import live_folder, marker
 from flywheel.workflow.turns.steps import Artifact
+from flywheel.workflow.turns.sweep import Proxies, SweepResult
 from flywheel.workflow.turns.sweep import sweep as sweep_filter
 
 
 def candidates(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Consented feedback joined to its inferences: what could be learnt from."""
-    from flywheel.capture.consent import consented_ids
 
     def allowed(inferences: Any, consents: Any) -> set[str]:
         rows: list[Inference] = list(inferences)
@@ -67,7 +70,15 @@ def reward(context: Context, done: dict[str, Artifact], progress: Progress) -> A
 
 def score(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Every signal of every candidate, by Ray Data."""
-    found = score_rows(context.lake, context.config, built(done), _models(done), progress=progress)
+    found = score_rows(
+        context.lake,
+        context.config,
+        built(done),
+        _models(done),
+        live_model=live_folder(context, _base(done)),
+        marker=marker(context, done["snapshot"]["tables"].get("inferences")),
+        progress=progress,
+    )
     return found.model_dump(mode="json")
 
 
@@ -78,16 +89,7 @@ def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         return {"used": False, "why": "switched off in the configuration", "filter": configured.model_dump(mode="json")}
     out = context.work / "filter.yaml"
     try:
-        result = sweep_filter(
-            context.lake,
-            context.config,
-            built(done),
-            scored(done),
-            read_labels(context.lake, context.config.flow, split="tune"),
-            out=out,
-            code_version=context.code_version,
-            progress=progress,
-        )
+        result = search_filter(context, done, out=out, progress=progress)
     except UsageError as error:
         return {"used": False, "why": str(error), "filter": configured.model_dump(mode="json")}
     return {
@@ -97,9 +99,45 @@ def sweep(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
     }
 
 
+def search_filter(
+    context: Context, done: dict[str, Artifact], *, out: Path, restart: bool = False, progress: Progress
+) -> SweepResult:
+    """The sweep over a turn's candidates, with the `tune` labels of now.
+
+    Raises:
+        UsageError: too few of them to decide anything.
+    """
+    lake, config = context.lake, context.config
+    reward = _models(done)
+    tables = [f"{table}@{version}" for table, version in sorted(done["snapshot"]["tables"].items()) if version]
+    return sweep_filter(
+        lake,
+        config,
+        built(done),
+        scored(done),
+        read_labels(lake, config.flow, split="tune"),
+        out=out,
+        code_version=context.code_version,
+        parents=[*([f"reward/{reward.id}"] if reward.folds else []), *tables],
+        proxies=_proxies(context, done) if config.sweep.proxy.finalists > 1 else None,
+        restart=restart,
+        progress=progress,
+    )
+
+
+def _proxies(context: Context, done: dict[str, Artifact]) -> Proxies:
+    """Weights that training would start from, a folder that erasure knows, and who consents now."""
+    base = resolve(context.lake, context.config, _base(done))
+    asked = ["inference_id", "subject", "ts", "consent"]
+    table = context.lake.read("inferences", flow=context.config.flow, columns=asked)
+    consents = context.lake.records("consents", Consent, flow=context.config.flow)
+    allowed = consented_ids(table, consents, "training", utcnow())
+    return Proxies(base=base.folder, work=context.work / "train" / "proxies", allowed=allowed)
+
+
 def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> Artifact:
     """Apply the filter: examples, drops with reasons, the dataset's manifest and the funnel."""
-    manifest = done["sweep"].get("manifest")
+    manifest, chosen = done["sweep"].get("manifest"), FilterConfig.model_validate(done["sweep"]["filter"])
     dataset = curate_rows(
         context.lake,
         context.config,
@@ -107,11 +145,12 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
         built(done),
         models=_models(done),
         scored=scored(done),
-        filter_config=FilterConfig.model_validate(done["sweep"]["filter"]),
+        filter_config=chosen,
         snapshot=done["snapshot"]["tables"],
         turn_id=context.turn.turn_id,
         code_version=context.code_version,
         parents=[manifest] if manifest else [],
+        older=learnt_rows(context, done, chosen),
         progress=progress,
     )
     artifact: Artifact = dataset.model_dump(mode="json")
@@ -122,6 +161,13 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
             "collect more feedback or loosen the filter"
         )
     return artifact
+
+
+def learnt_rows(context: Context, done: dict[str, Artifact], chosen: FilterConfig) -> frozenset[str]:
+    """Rows behind the model that this turn learns from. What only a rejected candidate saw is still new to it."""
+    if chosen.older_per_new is None:
+        return frozenset()
+    return learnt_before(lineage(context.lake, "model", _base(done)))
 
 
 def scan(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flywheel.config import FilterConfig, FlywheelConfig, load
-from flywheel.errors import UsageError
+from flywheel.config import FlywheelConfig
+from flywheel.errors import FlywheelError, UsageError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.lease import Held
 from flywheel.lake.tables import Lake, open_lake
+from flywheel.quality.filters_check import check_filter
 from flywheel.records import utcnow
 from flywheel.registry.tracking import track
 from flywheel.rollout import promotion
@@ -22,6 +23,7 @@ from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.cluster import check_disk, connected
 from flywheel.workflow.turns import learn, prepare, verdict
 from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.goodhart.check import look_before_training
 from flywheel.workflow.turns.lease import only_one
 from flywheel.workflow.turns.needs import check_placeable
 from flywheel.workflow.turns.report.gather import gather
@@ -46,7 +48,7 @@ STEPS: dict[str, tuple[Run, Summary]] = {
     ),
     "reward": (
         learn.reward,
-        lambda a: f"{len(a['folds'])} cross-fitted reward models" if a["folds"] else f"none: {a['reason']}",
+        lambda a: f"{len(a['folds'])} cross-fitted reward models{_unused(a)}" if a["folds"] else f"none: {a['reason']}",
     ),
     "score": (learn.score, lambda a: f"{a['rows']:,} rows, every signal"),
     "sweep": (
@@ -138,6 +140,7 @@ def run_turn_under(
     if model is not None:
         promotion.start(lake, config, model)
     prepare.check_ready(lake, config)
+    check_filter(config.quality.filter)  # hours of scoring later would be late
     if new:
         _unshadow_abandoned(lake, config)
     turn = open_turn(lake.store, config, new=new)
@@ -146,7 +149,7 @@ def run_turn_under(
     context = Context(lake, config, keyring, turn, work_folder(config, turn))
     with connected(config):
         check_placeable(config)
-        done = run_steps(turn, [_step(name, context, lease) for name in names], progress)
+        done = run_steps(turn, [_step(name, context, lease, progress) for name in names], progress)
     result = _result(turn, done)
     if "gate" in done:
         result["report"] = str(write_report(gather(lake, config, turn, done), report_path(config, turn.turn_id)))
@@ -167,30 +170,32 @@ def _unshadow_abandoned(lake: Lake, config: FlywheelConfig) -> None:
             promotion.unshadow(lake, config, registered["version"], reason=f"{turn_id} was abandoned")
 
 
-def run_sweep(config: FlywheelConfig, *, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """The steps of a turn up to the sweep; writes the winning filter to ``out``.
-
-    Raises:
-        UsageError: too few tune labels to decide anything.
-    """
-    from flywheel.config import dump
-
-    result = run_turn(config, until="sweep", progress=progress)
-    found = result["steps"]["sweep"]
-    if not found["used"]:
-        raise UsageError(f"The sweep found no filter: {found['why']}")
-    dump(load(FilterConfig, overrides=found["filter"]), out)
-    return {**{key: value for key, value in found.items() if key != "used"}, "out": str(out)}
-
-
-def _step(name: str, context: Context, lease: Held) -> Step:
+def _step(name: str, context: Context, lease: Held, shown: Progress) -> Step:
     run, summary = STEPS[name]
 
     def guarded(done: dict[str, Artifact], progress: Progress) -> Artifact:
         lease.check()
+        if name == "curate":  # everything is scored, nothing has learnt from it yet
+            _look(context, shown)
         return run(context, done, progress)
 
     return Step(name, guarded, summary)
+
+
+def _look(context: Context, progress: Progress) -> None:
+    """Do the signals still mean quality? Said where a person reads it; the gate judges the model by itself.
+
+    A look that fails must not keep a turn from running: it is made again by the next `run` or `flywheel goodhart`.
+    """
+    try:
+        look = look_before_training(context.lake, context.config, context.turn.turn_id)
+    except FlywheelError as error:
+        progress.start("goodhart")
+        progress.finish(f"could not look: {error}")
+        return
+    if look is not None and look.look != 0:
+        progress.start("goodhart")
+        progress.finish(f"{'ALARM: ' if look.alarm else ''}{look.text}")
 
 
 def work_folder(config: FlywheelConfig, turn: TurnHandle) -> Path:
@@ -247,3 +252,9 @@ def _finish(config: FlywheelConfig, turn: TurnHandle, result: dict[str, Any]) ->
     )
     kept = ("decision", "reasons", "metrics", "candidate", "live")
     turn.write("finished", {**{key: result[key] for key in kept}, "at": utcnow().isoformat()})
+
+
+def _unused(reward: Artifact) -> str:
+    """Why the reward model's word does not count, if so."""
+    report = reward.get("report")
+    return "" if report is None or report["usable"] else f", not used: {report['reason']}"

@@ -22,6 +22,7 @@ from flywheel.judging.store import judge_pairs
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import Lake, open_lake
+from flywheel.quality.known import known_groups
 from flywheel.quality.score import ScoreResult
 from flywheel.records import Consent, EvalCase, Feedback, Inference, Message, ShadowPair, Signal, feedback_id, utcnow
 from flywheel.review import labels as review
@@ -208,6 +209,7 @@ def _run_turn(world: World) -> None:
     step("score", scored.model_dump(mode="json"))
     step("sweep", {"used": False, "why": "few labels", "filter": world.config.quality.filter.model_dump(mode="json")})
     step("curate", learn.curate(context, done, Silent()))
+    known_groups(world.lake, world.config, FilterConfig(), learn.built(done).rows())  # the world's own filter is off
     step("scan", learn.scan(context, done, Silent()))
     step("train", {"dropped": dict.fromkeys(_examples(world, ANN) | _examples(world, BEN), "too_long")})
     _register(world, "triage-v0002", f"dataset/{done['curate']['id']}", "model/triage-v0001")

@@ -103,9 +103,11 @@ def test_every_removed_row_is_counted_once(world):
         # side, text (twice: its suite decides), the session of her case, ids that training left out (one of Ben's),
         # groups, cases
         "turns": 1 + 2 + 1 + len(examples) + 1 + 2 + 2,
-        "working copies": 7,  # her six answers, and Ben's that she corrected
+        # her six answers, and Ben's that she corrected; five reactions that the reward model could not use
+        "working copies": 7 + 5,
         "reports": 1,
         "drops": 6 - len(examples),
+        "near-duplicate index": len(examples),  # as many of her answers as could be learnt from: no filter
         "review notes": 2,
         "eval_results": 2,
         "eval_cases": 2,
@@ -216,6 +218,7 @@ STEPS = {
     "turns": (erase.turns, "erase_artifacts"),
     "working copies": (erase.turns, "erase_work"),
     "drops": (erase.turns, "erase_drops"),
+    "near-duplicate index": (erase, "erase_rows"),
     "review notes": (erase.turns, "erase_markers"),
     **{f"table {table}": (Lake, "delete") for table in TABLES},
     "files": (Lake, "scrub"),
@@ -488,3 +491,20 @@ def test_the_draft_of_an_erased_case_goes_and_another_stays(tmp_path):
     assert erase_work(tmp_path, found, dry=True) == 1
     assert erase_work(tmp_path, found) == 1
     assert [path.stem for path in (tmp_path / "run").iterdir()] == ["case-2"]
+
+
+def test_pairs_of_the_reward_model_go_with_who_asked_judged_or_answered(tmp_path):
+    none = frozenset()
+    found = Trace("s", utcnow(), frozenset({"a1"}), none, none, none, none, frozenset({"a1"}), none, none)
+    folder = tmp_path / "turns" / "flow" / "t1" / "candidates"
+    folder.mkdir(parents=True)
+    rows = [
+        {"inference_id": "a1", "other_id": None, "raters": ["x"]},
+        {"inference_id": "b", "other_id": "a1", "raters": []},
+        {"inference_id": "c", "other_id": None, "raters": ["x", "s"]},
+        {"inference_id": "d", "other_id": "e", "raters": ["x"]},
+    ]  # fmt: skip
+    path = folder / "preferences.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert erase_work(tmp_path, found) == 3
+    assert [json.loads(line)["inference_id"] for line in path.read_text().splitlines()] == ["d"]

@@ -18,6 +18,8 @@ from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, EvalCase, EvalResult
 from flywheel.rollout import history
+from flywheel.workflow.sweeps.result import SweepResult
+from flywheel.workflow.turns.goodhart.stored import look_of
 from flywheel.workflow.turns.looks import read_look
 from flywheel.workflow.turns.provenance import lineage_rows, trace_lineage
 from flywheel.workflow.turns.report import words
@@ -91,7 +93,18 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
         config_hash=begun.get("config_hash", ""),
         seed=made_with.seed,
         interval=made_with.evaluation.interval,
+        goodhart=look_of(lake.store, config.flow, turn.turn_id),
+        sweep=_swept(done.get("sweep", {})),
     )
+
+
+def _swept(artifact: Artifact) -> SweepResult | None:
+    """The turn's sweep, if it found its filter; None for one of a version that noted less."""
+    known = {key: artifact[key] for key in SweepResult.model_fields if key in artifact}
+    try:
+        return SweepResult.model_validate({**known, "best": artifact["filter"]}) if artifact.get("used") else None
+    except (KeyError, ValidationError):
+        return None
 
 
 def _lineage(lake: Lake, config: FlywheelConfig, verdict: Decision, done: Mapping[str, Artifact]) -> Artifact:
@@ -214,7 +227,15 @@ def _note(item: Manifest) -> str:
     if item.kind == "filter":
         return f"searched on {_count(data.get('label_ids'))} labels of split tune"
     if item.kind == "reward":
-        return f"{_count(data.get('rows'))} folds"
+        folds = f"{_count(data.get('rows'))} folds"
+        said = data.get("report")
+        return (
+            folds
+            if said is None
+            else f"{folds}; {said['reason']}"
+            if said["usable"]
+            else f"{folds}, not used; {said['reason']}"
+        )
     if item.kind == "model":
         return f"made by {data['turn']}" if "turn" in data else ""
     return ""

@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from flywheel.quality.goodhart.tables import Examination
 from flywheel.records import Reason, Record, Verdict
+from flywheel.workflow.sweeps.result import SweepResult
 
 Role = Literal["decides", "guards", "reported"]
 
@@ -102,3 +104,5 @@ class GateReport(Record):
     config_hash: str
     seed: int
     interval: str = Field(description="how intervals were made")
+    goodhart: Examination | None = Field(default=None, description="the monitor's look at this turn's period")
+    sweep: SweepResult | None = Field(default=None, description="how the filter was found, where a sweep found it")

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from flywheel.config import FlywheelConfig
 from flywheel.text.visible import one_line, visible
+from flywheel.workflow.sweeps.picture import pareto_svg
 from flywheel.workflow.turns.report import words
 from flywheel.workflow.turns.report.forest import ROW, forest
 from flywheel.workflow.turns.report.model import GateReport
@@ -60,6 +61,7 @@ def render(report: GateReport) -> str:
             row_height=ROW,
             slices=_slices(report),
             funnel=_funnel(report),
+            pareto=Markup(pareto_svg(report.sweep)) if report.sweep else None,  # numbers, and escaped names
             style=Markup(style),  # ours, and hashed below; nothing of the report is in it
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         )

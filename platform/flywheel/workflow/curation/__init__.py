@@ -1,0 +1,1 @@
+"""Looking at what curation did, and changing the filter it does it with."""
