@@ -328,7 +328,7 @@ def _targets(
         (
             "candidates just as good that are not called worse",
             len(equal),
-            sum(row["state"] != "worse" for row in equal),
+            len(spared),
         ),
     ]
     targets += [

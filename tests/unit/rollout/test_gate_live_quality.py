@@ -52,7 +52,7 @@ def test_asked_for_and_shown_it_promotes(state):
 
 def test_what_is_missing_never_promotes():
     unmeasured = [Reason(name="quality", passed=None, outcome="missing", text="Nothing knows meaning.")]
-    waiting = [Reason(name="quality:judge", passed=False, outcome="wait", text="Too few.")]
+    waiting = [Reason(name="quality:judge", passed=None, outcome="wait", text="Too few.")]
     cases = {
         None: "inconclusive",
         verdict("undecided", reasons=waiting): "continue",

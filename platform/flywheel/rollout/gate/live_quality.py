@@ -43,7 +43,7 @@ def _outcome(found: LiveVerdict) -> Outcome:
         return Outcome.FAIL
     if found.state != "undecided":
         return Outcome.PASS if found.mean is not None else Outcome.MISSING
-    return Outcome.MISSING if any(reason.passed is None for reason in found.reasons) else Outcome.WAIT
+    return Outcome.MISSING if any(reason.outcome == "missing" for reason in found.reasons) else Outcome.WAIT
 
 
 def _text(found: LiveVerdict) -> str:

@@ -82,7 +82,7 @@ def judged(
         high=None if high is None else min(1.0, high),
         planned_units=planned_units(tally.rules, tally.source, len(votes.names)),
         state=_state([one.outcome for one in found], low),
-        reasons=[one.reason for one in found],
+        reasons=[_told(one) for one in found],
     )
 
 
@@ -90,6 +90,11 @@ def deciding(instruments: Sequence[Instrument], votes: Voters) -> str:
     """The instrument whose interval is shown: the first that knows meaning, else the first; "" where none votes."""
     meaning = {one.name for one in instruments if one.knows == "meaning"}
     return next((name for name in votes.names if name in meaning), next(iter(votes.names), ""))
+
+
+def _told(one: Condition) -> Reason:
+    """``passed`` is False for alarms only: what is not certain yet has neither passed nor failed."""
+    return one.reason.model_copy(update={"passed": None}) if one.outcome is Outcome.WAIT else one.reason
 
 
 def _state(outcomes: Sequence[Outcome], low: float | None) -> State:

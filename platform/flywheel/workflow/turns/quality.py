@@ -28,7 +28,7 @@ def awaited(context: Context, *, candidate: str, live: str, until: float) -> Liv
 
 def waiting(found: LiveVerdict) -> str:
     """What people read while the turn stays open."""
-    lacks = [reason.text for reason in found.reasons if reason.passed is None]
+    lacks = [reason.text for reason in found.reasons if reason.outcome == "missing"]
     return (
         f"{found.units:,} units of live traffic (planned: {found.planned_units:,}) do not decide yet; the candidate "
         f"stays in the shadow. {' '.join(lacks[:2])} Run `flywheel turn` again when there was more traffic."
