@@ -38,13 +38,14 @@ from flywheel.rollout import routing
 from flywheel.rollout.gate import GateInput, Lineage, decide
 from flywheel.rollout.live.checks import checks
 from flywheel.rollout.live.instrument import Instrument, Mirrored, Voters, measure, voters
-from flywheel.rollout.live.levels import levels, planned_in_slice
+from flywheel.rollout.live.levels import levels, planned_for_loss, planned_in_slice
 from flywheel.rollout.live.result import LiveVerdict
 from flywheel.rollout.live.shadowed import ShadowBook
 from flywheel.rollout.live.verdict import judged
 from flywheel.rollout.live.watch import Watch
 from flywheel.rollout.routing import Shadow, Variant
 from flywheel.statistics.power import pairs_needed
+from flywheel.statistics.proportions import Count, wilson
 from flywheel.statistics.sequences import log_capital
 
 RULES = LiveQualityConfig(slices=["length", "tenant"])
@@ -53,7 +54,7 @@ VOTERS = 2
 """checks and judge."""
 MOST = 1.5
 """Times the planned units within which a regression should be found."""
-LOOK_EVERY = 5
+LOOK_EVERY = 10
 """Units between two looks at a planted regression: with thousands of looks the code's own cost would be measured."""
 
 Floats = npt.NDArray[np.float64]
@@ -163,7 +164,7 @@ def _ever_arms(candidate: Floats, live: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _row(what: str, found: npt.NDArray[np.bool_], promised: float) -> dict[str, Any]:
-    low, high = stats.binomtest(int(found.sum()), found.size).proportion_ci(0.95, method="wilson")
+    low, high = wilson(Count(int(found.sum()), found.size))
     return {"part": "null", "what": what, "rate": float(found.mean()), "low": low, "high": high, "promised": promised}
 
 
@@ -183,8 +184,7 @@ def planned(kind: Kind) -> int:
         return pairs_needed(0.8, 1.0, wanted=wanted, confidence=1 - 2 * level.latency, design="sequence")
     if kind.group:
         return math.ceil(planned_in_slice(RULES, kind.loss, kind.discordant, VOTERS) / kind.share)
-    confidence = 1 - 2 * level.quality
-    return pairs_needed(kind.loss, kind.discordant, wanted=wanted, confidence=confidence, design="sequence")
+    return planned_for_loss(RULES, kind.loss, kind.discordant, VOTERS)
 
 
 def _planted(kind: Kind | None, seed: int) -> dict[str, Any]:

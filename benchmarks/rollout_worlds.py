@@ -100,7 +100,7 @@ def _request(ts: datetime, rng: np.random.Generator, session: str, intent: int) 
 def _pair(row: Inference, kind: Kind | None, rng: np.random.Generator, habit: float) -> ShadowPair:
     name = kind.name if kind else ""
     intent = row.tags["intent"]
-    preference = _preference(rng, habit, kind.loss if kind and _applies(kind, intent) else 0.0)
+    preference = _preference(rng, habit, _loss(kind, intent) if kind else 0.0)
     answer = _regressed(name, _answer(int(intent[1:]), rng), rng, row.messages[-1].content)
     latency = float(rng.lognormal(math.log(120), 0.4))
     slower = float(rng.lognormal(0.05, 0.3)) * (2.2 if name == "latency" else 1.0)
@@ -113,16 +113,19 @@ def _pair(row: Inference, kind: Kind | None, rng: np.random.Generator, habit: fl
     )  # fmt: skip
 
 
-def _applies(kind: Kind, intent: str) -> bool:
+def _loss(kind: Kind, intent: str) -> float:
+    """What the judge sees. Where one intent is broken, all others got better by as much together: the mean is 0."""
     if kind.instrument != "judge":
-        return False
-    return kind.group is None or kind.group == f"intent={intent}"
+        return 0.0
+    broken = kind.group is None or kind.group == f"intent={intent}"
+    return kind.loss if broken else -kind.loss * kind.share / (1 - kind.share)
 
 
 def _preference(rng: np.random.Generator, habit: float, loss: float) -> float:
     """-1, 0 or 1 with mean ``-loss``. Pairs of a session are alike: ``habit`` is its share of undecided ones."""
-    discordant = max(DISCORDANT, loss) if loss < 0.5 else 0.7
-    spread = min(1.0, discordant * 2 * (1 - habit)) if loss < 0.5 else discordant
+    discordant, spread = 0.7, 0.7
+    if loss < 0.5:
+        discordant, spread = DISCORDANT, 2 * DISCORDANT * (1 - habit)
     draw = rng.random()
     worse = (spread + loss * spread / discordant) / 2
     return -1.0 if draw < worse else 1.0 if draw < spread else 0.0

@@ -53,6 +53,16 @@ def changes(lake: Lake, table: str, *, since: int | None, flow: str, columns: Se
     return Changes(newest, pa.concat_tables(parts) if parts else wanted.empty_table())
 
 
+def changes_known(lake: Lake, table: str, since: int | None) -> bool:
+    """Whether the log still tells what came after version ``since``; ask before the first ``changes`` of a process.
+
+    Between two calls a few seconds apart no entry can be removed, so that ``changes`` may look for the next one only.
+    """
+    newest = lake.version(table)
+    first = 0 if since is None else since + 1
+    return newest is None or newest < first or lake.store.exists(_entry(table, first))
+
+
 def pick(
     lake: Lake, table: str, *, flow: str, dates: Collection[str], column: str, values: Collection[str],
     columns: Sequence[str],

@@ -53,15 +53,15 @@ def test_asked_for_and_shown_it_promotes(state):
 def test_what_is_missing_never_promotes():
     unmeasured = [Reason(name="quality", passed=None, outcome="missing", text="Nothing knows meaning.")]
     waiting = [Reason(name="quality:judge", passed=None, outcome="wait", text="Too few.")]
-    cases = {
-        None: "inconclusive",
-        verdict("undecided", reasons=waiting): "continue",
-        verdict("undecided", reasons=unmeasured): "inconclusive",
-        verdict(mean=None, low=None, high=None): "inconclusive",
-        verdict(candidate="v3"): "inconclusive",
-        verdict(live="v0"): "inconclusive",
-    }
-    for found, wanted in cases.items():
+    cases = [
+        (None, "inconclusive"),
+        (verdict("undecided", reasons=waiting), "continue"),
+        (verdict("undecided", reasons=unmeasured), "inconclusive"),
+        (verdict(mean=None, low=None, high=None), "inconclusive"),
+        (verdict(candidate="v3"), "inconclusive"),
+        (verdict(live="v0"), "inconclusive"),
+    ]
+    for found, wanted in cases:
         assert decide(given_(found), ASKED).verdict == wanted
 
 

@@ -57,7 +57,7 @@ def test_a_canary_that_people_dislike_is_worse_and_the_mean_is_unbiased():
 def test_the_answers_it_failed_count_as_its_worst_though_the_live_model_gave_them():
     found = verdict(traffic(4_000, {"v1": 0.2, "v2": 0.2}, fails=0.5))
     assert found.state == "worse"
-    assert set(failed(found.reasons)) == {"missing", "quality:reactions"}
+    assert {"missing", "quality:reactions"} <= set(failed(found.reasons))
     assert found.missing == pytest.approx(500, rel=0.15)
 
 

@@ -5,6 +5,7 @@ import random
 
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 from live_traffic import START, asked, at, brought, drawn, said
 
 from flywheel.config import FlywheelConfig, LiveQualityConfig
@@ -82,13 +83,14 @@ def test_a_verdict_follows_the_traffic(world):
     (first,) = watch.update()
     assert (first.candidate, first.live, first.source, first.state) == ("v2", "v1", "shadow", "undecided")
     assert (first.units, first.mean, first.planned_units > 0) == (0, None, True)
-    rows = traffic(300, bad=0.3)
-    for at_ in range(0, 300, 50):
+    rows = traffic(200, bad=0.3)
+    for at_ in range(0, 200, 50):
         part = rows[at_ : at_ + 50]
         world.store(inferences=[row for row, _ in part], pairs=[pair for _, pair in part])
         world.now = (part[-1][0].ts - START).total_seconds() + 41
         (found,) = watch.update()
-    assert found.units == 300 - 0
+    assert found.units == len({row.session_id for row, _ in rows})
+    assert found.pairs <= 200
     assert found.state == "worse"
     assert found.mean == pytest.approx(-0.3, abs=0.1)
     assert {"quality", "missing", "latency", "slice:intent=i0", "slice:tenant=default"} <= {
@@ -99,14 +101,14 @@ def test_a_verdict_follows_the_traffic(world):
 def test_a_restart_goes_on_and_a_fresh_look_says_the_same(world):
     """Batches of any size, in any order within what is allowed to be late; a new process after each."""
     rng = random.Random(11)
-    rows = traffic(240, bad=0.2, sessions=60)
+    rows = traffic(150, bad=0.2, sessions=40)
     events = [(one.ts.timestamp() + rng.uniform(0, 25), one) for both in rows for one in both]
     events = [event for event in events if isinstance(event[1], Inference) or rng.random() > 0.05]  # no pair came
     left = sorted(events, key=lambda event: event[0])
     watch = world.watch()
     watch.update()
     while left:
-        size = rng.randrange(1, 60)
+        size = rng.randrange(10, 80)
         part, left = left[:size], left[size:]
         came = [one for _, one in part]
         world.store(
@@ -119,7 +121,7 @@ def test_a_restart_goes_on_and_a_fresh_look_says_the_same(world):
         watch.update()
     world.now = 5_000
     (found,) = watch.update()
-    assert found.units > 40
+    assert found.units > 30
     assert found.missing > 0
     assert [found] == world.watch().update(), "restarted"
     assert [found] == world.fresh(), "all rows at once"
@@ -133,7 +135,7 @@ def test_only_new_rows_are_measured(world):
         return [0.0] * len(pairs)
 
     instruments = [Instrument("judge", "j", "meaning", "judge", counting)]
-    rows = traffic(30)
+    rows = traffic(8)
     watch = world.watch(instruments=instruments)
     for row, pair in rows:
         world.store(inferences=[row], pairs=[pair])
@@ -229,6 +231,34 @@ def test_a_state_that_cannot_be_read_is_counted_anew(world):
     (found,) = world.watch().update()
     world.lake.store.put(stored.key("triage"), b"half of a gzip")
     assert world.watch().update() == [found]
+
+
+def test_a_state_whose_log_is_gone_is_counted_anew(world):
+    rows = traffic(40)
+    world.store(inferences=[row for row, _ in rows[:20]], pairs=[pair for _, pair in rows[:20]])
+    world.now = 10_000
+    world.watch().update()
+    world.store(inferences=[row for row, _ in rows[20:]], pairs=[pair for _, pair in rows[20:]])
+    for table in ("inferences", "shadow_pairs"):
+        newest = world.lake.version(table)
+        DeltaTable(world.lake.table_uri(table)).create_checkpoint()
+        world.lake.store.delete([f"tables/{table}/_delta_log/{n:020d}.json" for n in range(newest)])
+        world.lake.store.delete([f"tables/{table}/_delta_log/{newest:020d}.json"])
+    assert world.watch().update()[0].units == 40
+
+
+def test_days_are_counted_one_after_the_other(world):
+    """Traffic over three midnights, read at once."""
+    rows = [
+        both for day in range(3) for both in traffic(30, start=86_400 * day + 43_100, every=10, seed=day + 1, bad=0.1)
+    ]
+    for at_ in range(0, 90, 15):
+        part = rows[at_ : at_ + 15]
+        world.store(inferences=[row for row, _ in part], pairs=[pair for _, pair in part])
+    world.now = 4 * 86_400
+    (found,) = world.watch().update()
+    assert (found.pairs, found.missing) == (90, 0)
+    assert len(set(world.lake.read("shadow_pairs")["date"].to_pylist())) > 1
 
 
 def test_nothing_of_anybody_is_in_the_state(world):

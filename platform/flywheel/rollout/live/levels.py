@@ -47,17 +47,23 @@ def levels(rules: LiveQualityConfig, voters: int) -> Levels:
 
 
 def planned_units(rules: LiveQualityConfig, source: Source, voters: int) -> int:
-    """Units with which a difference of ``planned_difference`` is seen with a chance of ``planned_power``.
+    """Units that decide about a candidate with a chance of ``planned_power``, whichever way it is.
 
+    Enough to see a loss of ``planned_difference``, and enough to show that an equal candidate is within the margin.
     Of a canary, a unit is a user of either arm, and its outcome is weighted by the inverse of its propensity: the plan
     is for the smallest share that counts, so it is on the safe side for every larger one.
     """
-    gain, discordant = rules.planned_difference, rules.planned_discordant
+    discordant, scale = rules.planned_discordant, 1.0
     if source == "canary":
-        least = rules.min_propensity
-        gain, discordant = least * gain, discordant * least * (1 + least / (1 - least))
-    level = levels(rules, voters).quality
-    return _planned(gain, max(gain, discordant), rules.planned_power, 1 - 2 * level)
+        scale = rules.min_propensity
+        discordant *= scale + scale**2 / (1 - scale)
+    within = _planned(0.0, discordant, rules.planned_power, 1 - rules.alpha, -rules.margin * scale)
+    return max(within, planned_for_loss(rules, scale * rules.planned_difference, discordant, voters))
+
+
+def planned_for_loss(rules: LiveQualityConfig, loss: float, discordant: float, voters: int) -> int:
+    """Units with which a mean loss is seen, by one of so many instruments."""
+    return _planned(loss, max(loss, discordant), rules.planned_power, 1 - 2 * levels(rules, voters).quality)
 
 
 def planned_in_slice(rules: LiveQualityConfig, difference: float, discordant: float, voters: int) -> int:

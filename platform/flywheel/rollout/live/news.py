@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from flywheel.lake.changes import changes, pick
+from flywheel.lake.changes import changes, changes_known, pick
 from flywheel.lake.schemas import from_arrow, partition_date
 from flywheel.lake.tables import Lake
 from flywheel.records import Inference, Message, ShadowPair
@@ -48,11 +48,17 @@ def since(lake: Lake, flow: str, versions: Versions) -> News | None:
     return News(rows, now)
 
 
-def everything(lake: Lake, flow: str, days: Collection[str]) -> News:
-    """All rows of some days. Versions are looked at first: what comes meanwhile is told again the next time."""
+def everything(lake: Lake, flow: str, days: Iterable[str]) -> Iterator[tuple[str, News]]:
+    """All rows, a day at a time. Versions are looked at first: what comes meanwhile is told again the next time."""
     versions = {table: lake.version(table) for table in READ}
-    rows = {table: lake.read(table, flow=flow, dates=days, columns=columns) for table, columns in READ.items()}
-    return News(rows, versions)
+    for day in days:
+        rows = {table: lake.read(table, flow=flow, dates=[day], columns=columns) for table, columns in READ.items()}
+        yield day, News(rows, versions)
+
+
+def follows(lake: Lake, versions: Versions) -> bool:
+    """Whether the logs still tell what came after these versions: old entries are removed after a month or so."""
+    return all(changes_known(lake, table, version) for table, version in versions.items())
 
 
 def questions(lake: Lake, flow: str, ids: Collection[str]) -> dict[str, list[Message]]:

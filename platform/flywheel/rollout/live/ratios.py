@@ -20,6 +20,7 @@ from flywheel.statistics.sequences import log_capital
 PER_OCTAVE: Final = 16
 REACH: Final = 6 * PER_OCTAVE
 """Cells on each side of the limit; what is beyond, and what never came, is in the outermost one."""
+_NEAR: Final = 1e-9  # a ratio that is the limit but for rounding is not beyond it
 _SIGNS: Final = np.array([-1.0, 1.0])
 
 
@@ -38,8 +39,9 @@ class Ratios:
 
     def add(self, log_ratio: float) -> None:
         """Count one unit; infinite: the candidate never finished."""
-        place = (log_ratio - math.log(self.limit)) / math.log(2) * PER_OCTAVE + REACH
-        self._cells[int(np.clip(np.ceil(np.nan_to_num(place, posinf=2 * REACH)) - 1, 0, 2 * REACH - 1))] += 1
+        octaves = (log_ratio - math.log(self.limit)) / math.log(2)
+        place = REACH + min(max(octaves * PER_OCTAVE, 1 - REACH), REACH)
+        self._cells[math.ceil(place - _NEAR) - 1] += 1
 
     def median(self) -> float | None:
         """The typical ratio, to 1/16 of an octave; None of nothing."""

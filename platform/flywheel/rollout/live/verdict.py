@@ -188,17 +188,19 @@ def _slice(tally: Tally, group: str, names: Sequence[str], first: str, level: Le
     harmed = [name for name in names if name in by_name and _harmed(by_name[name], tally, level)]
     shown = harmed[0] if harmed else first
     counts = by_name.get(shown)
-    interval = counts.interval(level.slice_confidence) if counts else None
-    if counts is None or counts.mean is None or interval is None:
+    if counts is None or counts.mean is None:
         return condition(f"slice:{group}", Outcome.PASS, f"Not measured by {shown or 'anything'} in {group}.")
-    low, high = (end / tally.scale for end in interval)
-    text = (
-        f"In {group}, by {shown}: {points(counts.mean / tally.scale)} ({points(low)} to {points(high)}, corrected "
-        f"for {tally.rules.max_slices} groups) on {counts.n:,} units. "
-        f"{'All' if harmed else 'Not all'} of the interval lies below {points(-margin)}."
+    mean = counts.mean / tally.scale
+    text = f"In {group}, by {shown}, it is {points(mean)} on {counts.n:,} units"
+    if not harmed:
+        told = f"{text}; no loss beyond {points(-margin)} is shown, corrected for {tally.rules.max_slices} groups."
+        return condition(f"slice:{group}", Outcome.PASS, told, measured=mean, threshold=-margin)
+    low, high = (end / tally.scale for end in counts.interval(level.slice_confidence) or (-math.inf, math.inf))
+    text += (
+        f" ({points(low)} to {points(high)}, corrected for {tally.rules.max_slices} groups): all of the interval lies "
+        f"below {points(-margin)}."
     )
-    outcome = Outcome.FAIL if harmed else Outcome.PASS
-    return _numbers(f"slice:{group}", outcome, text, counts.mean / tally.scale, interval=(low, high), limit=-margin)
+    return _numbers(f"slice:{group}", Outcome.FAIL, text, mean, interval=(low, high), limit=-margin)
 
 
 def _harmed(counts: Counts, tally: Tally, level: Levels) -> bool:

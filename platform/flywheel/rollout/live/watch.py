@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -87,15 +87,13 @@ class Watch:
         new = self._new()  # ahead of the routing: so the routing of every row that was read is known
         self._look()
         self._follow()
-        if new is None and self._books:
-            new = self._anew()
         units = [book.tally.units for book in self._books.values()]
         if new is not None:
             self._take(new)
             self._versions = new.versions
-        now = self._clock().timestamp()
-        for book in self._books.values():
-            book.settle(now)
+        elif self._books:
+            self._begin_anew()
+        self._settle(self._clock().timestamp())
         settled = units != [book.tally.units for book in self._books.values()]
         if settled or before != set(self._books) or (new is not None and new.any):
             self._save()
@@ -116,11 +114,20 @@ class Watch:
             return None
         return news.since(self._lake, self._config.flow, self._versions)
 
-    def _anew(self) -> News:
-        """Everything since the first of those who are followed began."""
+    def _begin_anew(self) -> None:
+        """Count everything since the first of those who are followed began."""
         self._books = {who: self._book(who) for who in self._books}
-        days = news.days((since.began for since in self._periods.values()), self._clock())
-        return news.everything(self._lake, self._config.flow, days)
+        now = self._clock()
+        days = news.days((since.began for since in self._periods.values()), now)
+        for day, rows in news.everything(self._lake, self._config.flow, days):
+            self._take(rows)
+            begin = datetime.fromisoformat(day).replace(tzinfo=UTC)  # all until then was read
+            self._settle(min(now, begin).timestamp())
+            self._versions = rows.versions if day == days[-1] else None
+
+    def _settle(self, now: float) -> None:
+        for book in self._books.values():
+            book.settle(now)
 
     def _look(self) -> None:
         seen = self._now.n if self._now else 0
@@ -240,7 +247,7 @@ class Watch:
             return
         state = stored.load(self._lake.store, self._config.flow, self._identity)
         self._restored = True
-        if state is None:
+        if state is None or not news.follows(self._lake, state["versions"]):
             return
         self._look()
         self._versions = state["versions"]
