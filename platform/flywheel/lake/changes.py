@@ -68,10 +68,10 @@ def pick(
     columns: Sequence[str],
 ) -> pa.Table:  # fmt: skip
     """The rows of some dates in which ``column`` has one of ``values``, read a day at a time."""
-    wanted, found = pa.array(sorted(values), pa.string()), []
+    wanted, found = pc.field(column).isin(sorted(values)), []
     for date in sorted(dates):
         rows = lake.read(table, flow=flow, dates=[date], columns=columns)
-        found.append(rows.filter(pc.is_in(rows[column], value_set=wanted)))
+        found.append(rows.filter(wanted))
     return pa.concat_tables(found) if found else _fields(table, columns).empty_table()
 
 

@@ -112,10 +112,9 @@ def test_a_log_entry_that_is_gone_is_noticed(lake: Lake):
     assert lake.version("signals") == checkpointed
     assert not changes_known(lake, "signals", seen)
     assert changes_known(lake, "signals", checkpointed)
-    assert not changes_known(lake, "signals", None)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=6))
 def test_every_row_is_told_once(tmp_path_factory, looks):
     lake = Lake(str(tmp_path_factory.mktemp("lake")))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.rollout.live.allocate import best, in_the_race, shadow_shares, strengths
@@ -48,6 +48,7 @@ states = st.sampled_from(["undecided", "worse", "no_worse", "better"])
 verdict_lists = st.lists(st.tuples(st.floats(-0.9, 0.9), st.floats(0.01, 0.5), states), min_size=1, max_size=8)
 
 
+@settings(max_examples=40, deadline=None)
 @given(verdict_lists, st.floats(0.05, 3))
 def test_shares_are_valid_and_within_the_budget(found, budget):
     verdicts = [one(f"c{n}", mean, half, state=state) for n, (mean, half, state) in enumerate(found)]

@@ -41,24 +41,24 @@ def traffic(users, likes, *, share=0.25, fails=0.0, seed=3) -> CanaryBook:
 
 
 def test_an_equal_canary_is_no_worse_in_the_end_and_its_mean_is_near_0():
-    found = verdict(traffic(6_000, {"v1": 0.2, "v2": 0.2}))
-    assert abs(found.mean) < 0.05
+    found = verdict(traffic(2_500, {"v1": 0.2, "v2": 0.2}))
+    assert abs(found.mean) < 0.08
     assert found.state in {"no_worse", "undecided"}
     assert found.source == "canary"
-    assert found.units == 6_000
+    assert found.units == 2_500
 
 
 def test_a_canary_that_people_dislike_is_worse_and_the_mean_is_unbiased():
-    found = verdict(traffic(4_000, {"v1": 0.3, "v2": 0.1}))
+    found = verdict(traffic(2_500, {"v1": 0.3, "v2": 0.1}))
     assert found.state == "worse"
-    assert found.mean == pytest.approx(-0.4, abs=0.08)
+    assert found.mean == pytest.approx(-0.4, abs=0.1)
 
 
 def test_the_answers_it_failed_count_as_its_worst_though_the_live_model_gave_them():
-    found = verdict(traffic(4_000, {"v1": 0.2, "v2": 0.2}, fails=0.5))
+    found = verdict(traffic(2_500, {"v1": 0.2, "v2": 0.2}, fails=0.5))
     assert found.state == "worse"
     assert {"missing", "quality:reactions"} <= set(failed(found.reasons))
-    assert found.missing == pytest.approx(500, rel=0.15)
+    assert found.missing == pytest.approx(312, rel=0.2)
 
 
 def test_the_silent_count_as_users():

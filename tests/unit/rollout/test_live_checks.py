@@ -1,7 +1,7 @@
 """Rules on texts: what each finds, what it must not find, and that none favours a side."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_traffic import asked, brought
 
@@ -90,6 +90,7 @@ answers = st.sampled_from(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(answers, answers)
 def test_no_side_is_favoured(left, right):
     row = asked(0, 1, text=INJECTED, choices=[right])

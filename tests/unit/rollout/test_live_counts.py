@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel.rollout.live.counts import Counts
@@ -23,6 +23,7 @@ def filled(values, steps=840) -> Counts:
     return counts
 
 
+@settings(max_examples=40, deadline=None)
 @given(ternary)
 def test_what_lies_on_the_grid_gives_the_very_interval_of_the_sequence(values):
     sequence = ConfidenceSequence(0.95)
@@ -33,6 +34,7 @@ def test_what_lies_on_the_grid_gives_the_very_interval_of_the_sequence(values):
     assert filled(values).mean == pytest.approx(found.mean)
 
 
+@settings(max_examples=40, deadline=None)
 @given(any_values)
 def test_what_lies_between_widens_the_interval_and_by_one_step_at_the_most(values):
     low, high = filled(values).interval(0.95)
@@ -50,6 +52,7 @@ def test_means_of_up_to_eight_wins_and_losses_are_exact(parts):
         assert counts.dump()["between"] == []
 
 
+@settings(max_examples=40, deadline=None)
 @given(any_values)
 def test_stored_and_loaded_it_goes_on_as_if_nothing_had_happened(values):
     one = filled(values)
@@ -84,6 +87,7 @@ def test_a_value_that_is_no_difference_is_refused_and_not_counted(value):
     assert counts.n == 0
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=50))
 def test_signs_count_every_unit_once(values):
     below, equal, above = filled(values).signs()
@@ -122,6 +126,7 @@ def test_a_few_extreme_ratios_do_not_move_the_median():
     assert found.interval(0.95)[1] < 1.3
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=40))
 def test_ratios_survive_being_stored(values):
     one = ratios(values)

@@ -68,7 +68,7 @@ rows = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(rows, st.lists(st.integers(0, 450), max_size=8), st.booleans(), st.booleans())
 def test_batches_and_restarts_change_nothing(found, looks, for_ever, restart):
     """Rows come in time, in batches that end at the looks; or all at once at the end."""

@@ -252,8 +252,8 @@ def test_days_are_counted_one_after_the_other(world):
     rows = [
         both for day in range(3) for both in traffic(30, start=86_400 * day + 43_100, every=10, seed=day + 1, bad=0.1)
     ]
-    for at_ in range(0, 90, 15):
-        part = rows[at_ : at_ + 15]
+    for at_ in range(0, 90, 45):
+        part = rows[at_ : at_ + 45]
         world.store(inferences=[row for row, _ in part], pairs=[pair for _, pair in part])
     world.now = 4 * 86_400
     (found,) = world.watch().update()
@@ -331,7 +331,7 @@ def test_a_canary_from_rows_and_reactions(world):
     world.change(state)
     rng = random.Random(2)
     watch = world.watch()
-    for batch in range(5):
+    for batch in range(4):
         rows = []
         for n in range(batch * 100, batch * 100 + 100):
             arm = "v2" if rng.random() < 0.25 else "v1"
@@ -344,7 +344,7 @@ def test_a_canary_from_rows_and_reactions(world):
     world.now = 2_000
     (found,) = watch.update()
     assert found.source == "canary"
-    assert found.units == 500
+    assert found.units == 400
     assert found.state == "worse"
     assert found.mean == pytest.approx(-0.8, abs=0.2)
     assert world.fresh() == [found]

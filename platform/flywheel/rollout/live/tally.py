@@ -19,7 +19,8 @@ class Tally:
     """Counts units; the order matters for which groups become slices, and for nothing else."""
 
     def __init__(self, rules: LiveQualityConfig, policy: GatePolicy, source: Source) -> None:
-        self.rules, self.source = rules, source
+        self.rules = rules
+        self.source: Source = source
         self.scale = rules.min_propensity if source == "canary" else 1.0
         """What differences were multiplied with to lie in [-1, 1]."""
         self.steps = FINE if source == "canary" else STEPS

@@ -172,8 +172,7 @@ class Watch:
         first = min((since.first for since in self._periods.values()), default=None)
         if first is None:
             return []
-        said = pc.greater(pc.list_value_length(rows["choices"]), 0)
-        return from_arrow(rows.filter(pc.and_(pc.greater_equal(rows["policy_version"], first), said)), Inference)
+        return from_arrow(rows.filter(pc.field("policy_version") >= first), Inference)
 
     def _asked(self, row: Inference, who: Followed, book: Book) -> None:
         if row.policy_version < self._periods[who].first:
