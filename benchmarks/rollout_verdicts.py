@@ -69,7 +69,7 @@ def main() -> None:
     null = null_rates(options.seed, simulations=200 if options.short else 2_000, units=1_500)
     found = planted(options.seed, seeds=1 if options.short else 6)
     cost = costs(options.seed, sessions=200 if options.short else 1_000)
-    rows = [*null, *found, *cost]
+    rows = [*null, *by_kind(found), *found, *cost]
     for row in rows:
         print({name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()})
     targets = _targets(null, found, cost)
@@ -90,7 +90,8 @@ def null_rates(seed: int, *, simulations: int, units: int) -> list[dict[str, Any
     means = np.nanmean(drawn, axis=2)
     pairs = drawn.reshape(simulations, -1)
     slices = rng.integers(10, size=means.shape)
-    worse = _ever(-means, level.quality)
+    unfit = rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.96, 0.02], size=means.shape)  # what the rules say
+    worse = _ever(-means, level.quality) | _ever(-unfit, level.quality)
     in_slices = np.zeros(simulations, bool)
     for group in range(10):
         mine = _packed(means, slices == group)
@@ -220,6 +221,22 @@ def follow(
         if found.state == "worse" or found.units >= most:
             return found, count, time.process_time() - began
     raise AssertionError("traffic has no end")
+
+
+def by_kind(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each kind in one row."""
+    kinds = dict.fromkeys(row["kind"] for row in found)
+    own = {kind: [row for row in found if row["kind"] == kind] for kind in kinds}
+    return [
+        {
+            "part": "kind", "kind": kind, "runs": len(rows), "worse": sum(row["state"] == "worse" for row in rows),
+            "planned": rows[0]["planned"], "units_median": float(np.median([row["units"] for row in rows])),
+            "ratio_median": float(np.median([row["ratio"] for row in rows])),
+            "ratio_max": max(row["ratio"] for row in rows),
+            "exposed_pairs_median": float(np.median([row["exposed_pairs"] for row in rows])),
+        }
+        for kind, rows in own.items()
+    ]  # fmt: skip
 
 
 def blind(kind: Kind | None, seed: int, units: int) -> LiveVerdict:

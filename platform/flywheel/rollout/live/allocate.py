@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from flywheel.rollout.live.result import LiveVerdict
+from flywheel.rollout.routing import Routing, next_state
 from flywheel.statistics.bradley_terry import Ranking, Vote, rank
 
 LEAST: Final = 0.02
@@ -20,6 +21,8 @@ LEAST: Final = 0.02
 WARM_UP: Final = 30
 """Units each before intervals say anything: until then all get the same."""
 _TICK: Final = 1e-6
+_WORTH: Final = 0.1
+"""Of a share: smaller changes are not worth a routing of their own."""
 
 
 def shadow_shares(verdicts: Sequence[LiveVerdict], *, budget: float = 1.0, least: float = LEAST) -> dict[str, float]:
@@ -79,6 +82,23 @@ def strengths(signs: Mapping[str, tuple[int, int, int]], live: str) -> Ranking:
         for vote in [Vote(name, live, preferred)] * count
     ]
     return rank(votes, order_effects=False)
+
+
+def with_shares(routing: Routing, shares: Mapping[str, float], *, actor: str, reason: str) -> Routing | None:
+    """The next state with these shares, all in one; None where no share would change by a tenth of itself.
+
+    Shadows without a share end; those that are not shadows (any more) are passed over.
+    """
+    kept = [
+        shadow.model_copy(update={"share": shares[shadow.version]})
+        for shadow in routing.shadows
+        if shadow.version in shares
+    ]
+    before = {shadow.version: shadow.share for shadow in routing.shadows}
+    moved = [abs(shadow.share - before[shadow.version]) > _WORTH * before[shadow.version] for shadow in kept]
+    if len(kept) == len(routing.shadows) and not any(moved):
+        return None
+    return next_state(routing, actor, reason, None, shadows=kept)
 
 
 def _two(racing: Sequence[LiveVerdict]) -> tuple[str, str]:
