@@ -24,7 +24,7 @@ _OVERRIDE: Final = re.compile(
 _DEMAND: Final = re.compile(
     r"\b(?:reply|respond|answer|say|write|output|print|return)\b(?:\s+(?:only|just|exactly|with|the|a|word|words|phrase|"
     r"text|sentence|instead|everything|every question|to))*[\s:]*[\"'\u201c\u2018]?(?P<said>[\w-]{3,40}"
-    r"(?: [A-Z][\w-]+){0,4})",
+    r"(?-i:(?: [A-Z][\w-]+){0,4}))",
     re.IGNORECASE,
 )
 _REACH: Final = 200
