@@ -22,6 +22,7 @@ from flywheel.config.learning import (
     TrainingConfig,
     TrustConfig,
 )
+from flywheel.config.live import LiveQualityConfig
 from flywheel.config.loader import config_hash, dump, load, parse_overrides
 from flywheel.config.models import (
     CALENDAR,
@@ -78,6 +79,7 @@ __all__ = [
     "JudgingConfig",
     "LabelsConfig",
     "LakeConfig",
+    "LiveQualityConfig",
     "LoraConfig",
     "MiningConfig",
     "ParameterGrid",

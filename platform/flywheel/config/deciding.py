@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from flywheel.config.base import Config
+from flywheel.config.live import LiveQualityConfig
 
 
 class MiningConfig(Config):
@@ -168,6 +169,9 @@ class GatePolicy(Config):
     min_shadow_pairs: int = Field(default=100, ge=0)
     max_shadow_error_rate: float = Field(default=0.02, ge=0, le=1)
     max_latency_ratio: float = Field(default=1.5, gt=0, description="candidate / live median latency in the shadow")
+    require_live_quality: bool = Field(
+        default=False, description="answers to live traffic must show that it is no worse (rollout.live)"
+    )
     max_leaks: int = Field(default=0, ge=0)
     require_judge: bool = Field(default=False, description="a judge that counts must have compared the candidate")
     min_judged_pairs: int = Field(default=100, ge=1, description="decided pairs of a judge")
@@ -192,4 +196,5 @@ class RolloutConfig(Config):
     shadow_share: float = Field(default=1.0, gt=0, le=1, description="share of consented live traffic mirrored")
     shadow_wait_s: float = Field(default=180, ge=0, description="how long a turn waits for shadow pairs")
     gate: GatePolicy = Field(default_factory=GatePolicy)
+    live: LiveQualityConfig = Field(default_factory=LiveQualityConfig)
     gate_file: Path | None = Field(default=None, description="a GatePolicy file; wins over gate")

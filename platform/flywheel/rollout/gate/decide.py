@@ -28,11 +28,12 @@ from flywheel.rollout.gate.behaviour import behaviour
 from flywheel.rollout.gate.condition import Condition, Outcome, condition
 from flywheel.rollout.gate.evidence import GateInput, GateResult
 from flywheel.rollout.gate.judged import judged
+from flywheel.rollout.gate.live_quality import live_quality
 from flywheel.rollout.gate.mirrored import mirrored
 from flywheel.rollout.gate.origins import origins
 from flywheel.rollout.gate.suites import suites
 
-GROUPS = (suites, behaviour, mirrored, origins, judged)
+GROUPS = (suites, behaviour, mirrored, origins, judged, live_quality)
 """Every condition, group by group, in the order in which people read them."""
 BY_PEOPLE = frozenset({"approval", "judge_prefers"})
 """Conditions that wait for what somebody has to do, rather than for what traffic brings."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from flywheel.judging.evidence import JudgeEvidence
 from flywheel.records import Reason, Record, Verdict
+from flywheel.rollout.live.result import LiveVerdict
 from flywheel.rollout.shadow import ShadowSummary
 
 Behaviour = Literal["latency", "tokens", "length", "empty", "refusals"]
@@ -90,6 +91,7 @@ class GateInput(Record):
     audit: Agreement | None = None
     lineage: Lineage | None
     judge: JudgeEvidence | None = Field(default=None, description="a judge's word, where one is configured")
+    live_quality: LiveVerdict | None = Field(default=None, description="what answers to live traffic say")
     required_instruments: list[str] = Field(
         default_factory=lambda: ["filter", "sweep", "reward", "training"],
         description="entries that ``lineage.used`` must have; an empty entry says that it saw nothing",

@@ -28,7 +28,7 @@ from flywheel.workflow.evaluations import judge_runs
 from flywheel.workflow.evaluations.casework import unmade_guards
 from flywheel.workflow.evaluations.contamination import contamination_at_gate
 from flywheel.workflow.evaluations.scorers import scoring
-from flywheel.workflow.turns import learn
+from flywheel.workflow.turns import learn, quality
 from flywheel.workflow.turns.audit import audit_agreement
 from flywheel.workflow.turns.context import Context
 from flywheel.workflow.turns.engines import routed, serving
@@ -112,7 +112,13 @@ def shadow(context: Context, done: dict[str, Artifact], progress: Progress) -> A
         progress.update(summary.n, policy.min_shadow_pairs, "pairs from live traffic")
         time.sleep(SHADOW_POLL_S)
         summary = _summary(context, done)
-    artifact: Artifact = {"summary": summary.model_dump(mode="json")}
+    found = quality.awaited(context, live=_live(done).version, candidate=_candidate(done).version, until=deadline)
+    artifact: Artifact = {
+        "summary": summary.model_dump(mode="json"),
+        **({"live_quality": found.model_dump(mode="json")} if found else {}),
+    }
+    if found and found.state == "undecided":
+        artifact["wait"] = quality.waiting(found)
     if summary.n < policy.min_shadow_pairs:
         up = "" if read_up(config) else " The gateway is not running: start it with `flywheel up`."
         artifact["wait"] = (
@@ -131,6 +137,7 @@ def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Art
     stored = done["shadow"]["summary"]
     # Without a summary (rejected before the shadow) its conditions are reported as not measured.
     given = _gate_input(context, done, shadow=ShadowSummary.model_validate(stored) if stored else None)
+    given = given.model_copy(update={"live_quality": quality.stored(done["shadow"])})
     result = decide(given, context.config.rollout.gate)
     row: Decision = promotion.record_verdict(
         context.lake,

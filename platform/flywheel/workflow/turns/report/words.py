@@ -29,6 +29,7 @@ TITLES: Final[dict[str, str]] = {
     "shadow_pairs": "Enough live requests",
     "shadow_errors": "Reliable on live requests",
     "shadow_latency": "Quick on live requests",
+    "live_quality": "No worse on live requests",
     "no_leaks": "No personal data learnt",
     "no_erased_data": "No erased data learnt",
     "no_contamination": "Tests not seen in training",

@@ -1,0 +1,1 @@
+"""Verdicts on live traffic with everything that this flow can measure with."""
