@@ -33,6 +33,7 @@ from flywheel.config.models import (
     PrivacyConfig,
     TrackingConfig,
 )
+from flywheel.config.rolling import OperationalGuards, StepConfig
 from flywheel.config.serving import (
     BestOfConfig,
     CaptureConfig,
@@ -80,6 +81,7 @@ __all__ = [
     "LakeConfig",
     "LoraConfig",
     "MiningConfig",
+    "OperationalGuards",
     "ParameterGrid",
     "PerplexitySignalConfig",
     "PrivacyConfig",
@@ -94,6 +96,7 @@ __all__ = [
     "ScoringPoolConfig",
     "SignalsConfig",
     "SimilaritySignalConfig",
+    "StepConfig",
     "SweepConfig",
     "ToxicitySignalConfig",
     "TrackingConfig",

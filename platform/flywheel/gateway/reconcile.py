@@ -1,9 +1,9 @@
 """The engine controller: makes the running engines equal to what the routing truth names.
 
 It starts what is missing at once, and stops an engine only when no gateway can still be using it: its version
-left the routing longer ago than every gateway needs to notice and to finish its requests, and every engine
-that the routing does name is running. An engine that never was in the routing belongs to whoever started it
-(an evaluation) and is left alone.
+left the routing longer ago than every gateway needs to notice and to finish its requests, and the live model's
+engine is running. A candidate's need not be: it may wait for the very room that a leftover holds. An engine that
+never was in the routing belongs to whoever started it (an evaluation) and is left alone.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def plan(
         for version, variant in wanted.items()
         if statuses.get(version, "NOT_STARTED") in ABSENT and now >= memory.next_try.get(version, now)
     ]
-    if any(statuses.get(version) != RUNNING for version in wanted):
-        return Plan(start, [])
+    if statuses.get(routing.live.version) != RUNNING:
+        return Plan(start, [])  # some gateway may still answer with the live model before; nobody needs a candidate so
     leftover = [version for version in statuses if version not in wanted and version in memory.routed]
     stop = [version for version in leftover if now - memory.last_named.setdefault(version, now) > grace]
     return Plan(start, [version for version in stop if statuses[version] != "DELETING"])

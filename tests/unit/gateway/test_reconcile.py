@@ -53,6 +53,14 @@ def test_nothing_stops_while_the_routing_is_not_served():
     assert plan(V2, {"v1": "RUNNING", "v2": "DEPLOYING"}, memory, 10_000, 60).stop == []
 
 
+@pytest.mark.parametrize("candidate", ["DEPLOYING", "DEPLOY_FAILED", "NOT_STARTED"])
+def test_a_candidate_without_a_place_does_not_keep_the_leftover_that_holds_it(candidate):
+    memory = looked(BOTH, V2)
+    third = routing.with_shadow(V2, Shadow(version="v3", folder="/v3"), **WHO)
+    memory.note(third, 100)
+    assert plan(third, {"v1": "RUNNING", "v2": "RUNNING", "v3": candidate}, memory, 10_000, 60).stop == ["v1"]
+
+
 def test_an_engine_that_never_was_routed_is_left_alone():
     assert plan(V1, {"v1": "RUNNING", "candidate": "RUNNING"}, looked(V1), 10_000, 60).stop == []
 
