@@ -129,10 +129,10 @@ def cluster(tmp_path_factory):
         logging_level=logging.ERROR,
     )
     try:
-        if not LONG:
-            deploy_fake_engine("v1")
         deploy(made.path, made.config)
-        wait(made.up, 240, "the gateway")
+        if not LONG:  # after it: whoever starts Serve first says where it listens
+            deploy_fake_engine("v1")
+        wait(made.up, 180, "the gateway")
         yield made
     finally:
         serve.shutdown()
@@ -197,9 +197,9 @@ def test_a_candidate_without_a_place_is_said_and_harms_nobody(cluster):
     passed(cluster, "nowhere")
     with Traffic(cluster.url) as traffic:
         take.begin(cluster.lake, cluster.config, Variant(version="nowhere", folder="/none"), reason="gate: promote")
-        found = wait(lambda: cluster.sight("nowhere"), 30, "the controller's look")
-        time.sleep(3)
-    assert found["ready"] is False
+        found = wait(lambda: cluster.sight("nowhere").get("obstacle"), 60, "why it is not served")
+    assert "/none" in found
+    assert cluster.sight("nowhere")["ready"] is False
     assert cluster.routing.canaries == []
     assert traffic.failed == []
     take.back(cluster.lake, cluster.config, "nowhere", reason="end", actor="test")

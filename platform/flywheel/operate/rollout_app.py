@@ -120,13 +120,26 @@ def obstacles_of(config: FlywheelConfig) -> dict[str, str]:
     engine = config.engine
     apps = {name: app for name, app in serve.status().applications.items() if name.startswith(APP_PREFIX)}
     waiting = {name.removeprefix(APP_PREFIX): app for name, app in apps.items() if app.status.value != "RUNNING"}
+    refused = _refused()
     if not waiting:
-        return {}
+        return refused
     nodes: Sequence[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     each = {"CPU": engine.num_cpus, "GPU": engine.num_gpus}
     need = Need("engines of this flow", len(apps) * engine.num_replicas, each, "engine.num_cpus or engine.num_gpus")
     full = unplaceable([need], nodes)
-    return {version: (full or [_last_line(app.message) or app.status.value])[0] for version, app in waiting.items()}
+    said = {version: (full or [_last_line(app.message) or app.status.value])[0] for version, app in waiting.items()}
+    return said | refused
+
+
+def _refused() -> dict[str, str]:
+    """Engines that could not even be asked for, as the engine controller has it; nothing while that is away."""
+    from ray import serve
+
+    try:
+        return dict(serve.get_app_handle("controller").state.remote().result(timeout_s=5)["errors"])
+    except Exception as error:  # noqa: BLE001  (only words for people hang on it)
+        log.info("the engine controller says nothing: %r", error)
+        return {}
 
 
 def _last_line(message: str) -> str:
