@@ -99,6 +99,9 @@ class MemoryLake:
 
         return self.store.fate.write(effect)
 
+    def version(self, table):
+        return len(self.tables.get(table, ()))
+
     def last_committed(self, table, app):
         return self._apps.get((table, app))
 

@@ -21,6 +21,9 @@ class StepConfig(Config):
         "is live, before every step, or nowhere; a candidate it finds worse goes back in any case",
     )
     watch_minutes: float = Field(default=60, ge=0, description="a promoted model is watched, and taken back, so long")
+    keep_previous: bool = Field(
+        default=True, description="the engine before stays up meanwhile, so that going back takes a second, not a start"
+    )
     silence_s: float = Field(default=60, gt=0, description="without gateways' counters for so long a rollout pauses")
     placement_s: float = Field(
         default=600, gt=0, description="a candidate whose engine answers no gateway for so long pauses"

@@ -40,7 +40,7 @@ EXPIRY_S: Final = 15.0
 BEAT_S: Final = 5.0
 """A controller that is killed is followed within ``EXPIRY_S``; clocks of two machines may differ by 10 s."""
 ROWS_S: Final = 5.0
-REPAIR_S: Final = 60.0
+REPAIR_S: Final = 15.0
 TELL_S: Final = 5.0
 INBOX: Final = 10_000
 
@@ -77,6 +77,8 @@ class Controller:
         self._past: dict[int, Routing] = {}
         self._routing: Routing | None = None
         self._rows: list[Decision] | None = None
+        self._rows_version: int | None = None
+        self._repaired: int | None = None
         self._done: dict[str, datetime] = {}
         self._lease = lease or Lease(lake.store, f"{config.flow}/rollout", expiry_s=EXPIRY_S, beat_s=BEAT_S)
         self._held: Held | None = None
@@ -144,7 +146,9 @@ class Controller:
     def _read_decisions(self) -> None:
         """Where they cannot be read, those of before hold: nobody is moved on by them, for that they are read again."""
         try:
-            self._rows = history.decisions(self._lake, self._config.flow)
+            version = self._lake.version("decisions")
+            if self._rows is None or version != self._rows_version:
+                self._rows, self._rows_version = history.decisions(self._lake, self._config.flow), version
         except LakeError as error:
             self._say(str(error))
 
@@ -185,9 +189,11 @@ class Controller:
         return take.take(self._lake, self._config, pause).changed
 
     def _repair(self) -> None:
-        """Decisions and aliases that somebody who was killed did not write."""
-        if self._due("repair", REPAIR_S):
-            promotion.project(self._lake, self._config)
+        """Decisions and aliases that somebody who was killed, or found MLflow away, did not write."""
+        n = self._routing.n if self._routing else 0
+        if n != self._repaired and self._due("repair", REPAIR_S):
+            missing = promotion.project(self._lake, self._config)
+            self._repaired = None if missing else n
 
     def _keep_rates(self) -> None:
         """How the live model does, where a successor finds it."""
@@ -199,7 +205,10 @@ class Controller:
 
     def _rates_before(self, version: str) -> Tally | None:
         data = self._lake.store.get_or_none(_rates_key(self._config.flow, version))
-        return None if data is None else Tally.read(json.loads(data))
+        try:
+            return None if data is None else Tally.read(json.loads(data))
+        except ValueError:
+            return None  # another version of this program counted otherwise
 
     def _tell(self, state: RolloutState, sights: Mapping[str, Sight], now: datetime) -> None:
         """For people: what is seen. A projection; nobody decides by it."""

@@ -115,7 +115,9 @@ class Look:
         more = told.get(("", live))
         if more is None or not more.requests:
             return
-        kept = self.rates.setdefault(live, self._before(live) or Tally())
+        if live not in self.rates:
+            self.rates[live] = self._before(live) or Tally()
+        kept = self.rates[live]
         kept.add(more)
         if kept.requests > MOST_BEFORE:
             self.rates[live] = _halved(kept)
