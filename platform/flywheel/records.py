@@ -440,6 +440,9 @@ class Decision(Record):
         "canary",
         "uncanary",
         "adopt_filter",
+        "rollout",
+        "pause",
+        "resume",
     ]
     verdict: Verdict | None = None
     candidate: str | None

@@ -143,3 +143,48 @@ class FaultyEngines(LocalEngines):
 
 def _is_up() -> bool:
     return time.monotonic() % 0.6 < 0.3
+
+
+class FaultyEngine(FakeEngine):
+    """A ``FakeEngine`` that begins to fail when it is told to: ``error``, ``empty``, ``slow``; None ends that."""
+
+    def __init__(self, version: str = "fake") -> None:
+        super().__init__(version)
+        self.fault: str | None = None
+
+    async def plant(self, fault: str | None) -> None:
+        """From now on."""
+        self.fault = fault
+
+    async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One whole answer, or what the fault makes of it."""
+        if self.fault == "error":
+            raise RuntimeError("the engine is broken on purpose")
+        answer = await super().chat(body)
+        if self.fault == "slow":
+            await asyncio.sleep(1.0)
+        if self.fault == "empty":
+            for choice in answer.get("choices", []):
+                choice["message"]["content"] = ""
+        return answer
+
+
+def deploy_faulty_engine(version: str) -> None:
+    """Run a ``FaultyEngine`` as the Serve application that ``version``'s engine would be."""
+    from ray import serve
+
+    from flywheel.inference.engines import app_name
+
+    deployment: Any = serve.deployment(
+        FaultyEngine, name="engine", max_ongoing_requests=256, ray_actor_options={"num_cpus": 0}
+    )
+    serve.run(deployment.bind(version), name=app_name(version), route_prefix=None)
+
+
+def plant(version: str, fault: str | None) -> None:
+    """Let a deployed ``FaultyEngine`` fail from now on."""
+    from ray import serve
+
+    from flywheel.inference.engines import app_name
+
+    serve.get_app_handle(app_name(version)).plant.remote(fault).result(timeout_s=30)

@@ -34,6 +34,7 @@ from flywheel.config.models import (
     PrivacyConfig,
     TrackingConfig,
 )
+from flywheel.config.rolling import OperationalGuards, StepConfig
 from flywheel.config.serving import (
     BestOfConfig,
     CaptureConfig,
@@ -82,6 +83,7 @@ __all__ = [
     "LiveQualityConfig",
     "LoraConfig",
     "MiningConfig",
+    "OperationalGuards",
     "ParameterGrid",
     "PerplexitySignalConfig",
     "PrivacyConfig",
@@ -96,6 +98,7 @@ __all__ = [
     "ScoringPoolConfig",
     "SignalsConfig",
     "SimilaritySignalConfig",
+    "StepConfig",
     "SweepConfig",
     "ToxicitySignalConfig",
     "TrackingConfig",

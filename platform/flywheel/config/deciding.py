@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from flywheel.config.base import Config
 from flywheel.config.live import LiveQualityConfig
+from flywheel.config.rolling import OperationalGuards, StepConfig
 
 
 class MiningConfig(Config):
@@ -198,3 +199,17 @@ class RolloutConfig(Config):
     gate: GatePolicy = Field(default_factory=GatePolicy)
     live: LiveQualityConfig = Field(default_factory=LiveQualityConfig)
     gate_file: Path | None = Field(default=None, description="a GatePolicy file; wins over gate")
+    canary_steps: list[float] = Field(
+        default_factory=list[float],
+        description="shares of the users that a candidate past the gate answers one after another, e.g. [0.05, 0.25, "
+        "0.5], before it is live; empty: the gate's word makes it live at once",
+    )
+    step: StepConfig = Field(default_factory=StepConfig)
+    guards: OperationalGuards = Field(default_factory=OperationalGuards)
+
+    @field_validator("canary_steps")
+    @classmethod
+    def _grow(cls, value: list[float]) -> list[float]:
+        if any(not 0 < share < 1 for share in value) or value != sorted(set(value)):
+            raise ValueError("shares inside (0, 1), each above the one before")
+        return value

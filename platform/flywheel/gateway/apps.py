@@ -135,7 +135,7 @@ def gateway(args: dict[str, str]) -> Any:
 
     from flywheel.gateway.auth import load_keys
 
-    path = _path(args)
+    path = path_of(args)
     config = load_config(path)
     load_keys(config.gateway)  # refuse an open gateway here, where the person who deploys sees it
     settings = config.gateway
@@ -155,19 +155,19 @@ def gateway(args: dict[str, str]) -> Any:
 
 def capture(args: dict[str, str]) -> Any:
     """Serve application ``capture``: no route, two supervised loops."""
-    return _supervised(CaptureReplica, "Capture", _path(args))
+    return supervised(CaptureReplica, "Capture", path_of(args))
 
 
 def controller(args: dict[str, str]) -> Any:
     """Serve application ``controller``: no route, one supervised loop."""
-    return _supervised(ControllerReplica, "Controller", _path(args))
+    return supervised(ControllerReplica, "Controller", path_of(args))
 
 
 def ranker(args: dict[str, str]) -> Any:
     """Serve application ``ranker-<version>``: no route, the reward model of ``gateway.ranker``."""
     from flywheel.inference import rankers
 
-    return rankers.application(load_config(_path(args)).gateway.ranker)
+    return rankers.application(load_config(path_of(args)).gateway.ranker)
 
 
 def user_config(config: FlywheelConfig) -> dict[str, str]:
@@ -175,7 +175,8 @@ def user_config(config: FlywheelConfig) -> dict[str, str]:
     return {"routing": f"routing/{config.flow}"}
 
 
-def _supervised(replica: type, name: str, path: str) -> Any:
+def supervised(replica: type, name: str, path: str) -> Any:
+    """One replica without a route that Serve replaces when it is not healthy."""
     from ray import serve
 
     load_config(path)
@@ -190,7 +191,8 @@ def _supervised(replica: type, name: str, path: str) -> Any:
     return deployment.bind(path)
 
 
-def _path(args: dict[str, str]) -> str:
+def path_of(args: dict[str, str]) -> str:
+    """The configuration that a builder is given."""
     path = args.get("config") or os.environ.get(CONFIG_ENV)
     if not path:
         from flywheel.errors import UsageError

@@ -58,9 +58,11 @@ async def _live(
         service.router.lost(version)
     if not refused:
         service.router.breaker.failed(version)
+        service.outcomes.failed(assignment)
     answer = await _ask(service, asked, assignment.fallen_back(reason))
     if refused:
         service.router.breaker.failed(version)
+        service.outcomes.failed(assignment)
     metrics.FALLBACKS.labels(version, reason).inc()
     return answer
 

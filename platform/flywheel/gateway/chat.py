@@ -22,6 +22,7 @@ from flywheel.gateway.auth import ApiKeys
 from flywheel.gateway.choosing.best_of import BestOf
 from flywheel.gateway.limits import tokens_of
 from flywheel.gateway.mirror import Mirror
+from flywheel.gateway.outcomes.counting import NoOutcomes, Outcomes
 from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
 from flywheel.gateway.record import DONE, Answer, event, inference_row, mark, payload
 from flywheel.gateway.route import Assignment, Router
@@ -44,6 +45,7 @@ class Answering:
     config_hash: str
     timeout_s: float
     keys: ApiKeys
+    outcomes: Outcomes = field(default_factory=NoOutcomes)
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def row(self, asked: Asked, answer: Answer, assignment: Assignment) -> Inference:
@@ -92,6 +94,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
         answer.take(body)
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
+        service.outcomes.left(answer, assignment)
         service.charge(asked, answer)
         metrics.REQUESTS.labels(DISCONNECT).inc()
         service.later(service.store(service.row(asked, answer, assignment)))
@@ -104,6 +107,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dic
     await service.store(row)
     service.mirror.offer(asked, row, assignment.routing.shadows)
     _observe(answer, version)
+    service.outcomes.answered(asked, answer, assignment)
     return mark(body, asked, service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id), version)
 
 
@@ -126,6 +130,7 @@ async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> 
         raise
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
+        service.outcomes.left(answer, assignment)
         metrics.REQUESTS.labels(DISCONNECT).inc()
         service.later(_left_early(service, blocks, service.row(asked, answer, assignment)))
         raise
@@ -163,6 +168,7 @@ class Stream:
             row = await self._complete(self._answer.collected.finish_reason or "stop")
         except ApiProblem as problem:
             metrics.REQUESTS.labels("error").inc()
+            self._service.outcomes.failed(self._assignment)
             await _logged(self._fail())
             yield event(problem.body())
             return
@@ -172,11 +178,13 @@ class Stream:
             return
         self._service.mirror.offer(self._asked, row, self._assignment.routing.shadows)
         _observe(self._answer, row.model_version)
+        self._service.outcomes.answered(self._asked, self._answer, self._assignment)
         yield DONE
 
     def end(self) -> None:
         """The response is over. Before ``[DONE]`` that means: the client went away; record what it got."""
         if not self._closing:
+            self._service.outcomes.left(self._answer, self._assignment)
             metrics.REQUESTS.labels(DISCONNECT).inc()
             self._service.later(self._abandon())
 
@@ -223,6 +231,7 @@ def _failed(service: Answering, asked: Asked, answer: Answer, assignment: Assign
     if problem.code == "engine_unavailable":
         service.router.lost(assignment.variant.version)
     if problem.status >= 500:
+        service.outcomes.failed(assignment)
         answer.ended("error")
         service.later(service.store(service.row(asked, answer, assignment)))
 

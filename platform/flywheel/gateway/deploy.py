@@ -12,6 +12,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.errors import FlywheelError, UsageError
 from flywheel.gateway.apps import user_config
 from flywheel.gateway.auth import load_keys
+from flywheel.gateway.outcomes.telling import ROLLOUT_APP
 from flywheel.inference.rankers import app_name
 
 APPS = ("gateway", "capture", "controller")
@@ -50,6 +51,7 @@ def serve_config(config_path: Path | str, config: FlywheelConfig) -> dict[str, A
             }
             for name in APPS
         ]
+        + _rollout(config, args)
         + _ranker(config, args),
     }
 
@@ -94,6 +96,14 @@ def _worker_environment() -> dict[str, str]:
     import ray
 
     return ray.get(ray.remote(num_cpus=0)(lambda: dict(os.environ)).remote(), timeout=120)
+
+
+def _rollout(config: FlywheelConfig, args: dict[str, str]) -> list[dict[str, Any]]:
+    """The rollout's controller, where candidates go live in steps."""
+    if not config.rollout.canary_steps:
+        return []
+    app = {"name": ROLLOUT_APP, "route_prefix": None, "import_path": "flywheel.operate.rollout_app:rollout"}
+    return [{**app, "args": dict(args)}]
 
 
 def _ranker(config: FlywheelConfig, args: dict[str, str]) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """The engine controller: makes the running engines equal to what the routing truth names.
 
 It starts what is missing at once, and stops an engine only when no gateway can still be using it: its version
-left the routing longer ago than every gateway needs to notice and to finish its requests, and every engine
-that the routing does name is running. An engine that never was in the routing belongs to whoever started it
-(an evaluation) and is left alone.
+left the routing longer ago than every gateway needs to notice and to finish its requests, and the live model's
+engine is running. A candidate's need not be: it may wait for the very room that a leftover holds. An engine that
+never was in the routing belongs to whoever started it (an evaluation) and is left alone.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from flywheel.config import FlywheelConfig
 from flywheel.errors import LakeError
 from flywheel.inference.engines import APP_PREFIX
+from flywheel.records import utcnow
 from flywheel.rollout import routing as truth
 from flywheel.rollout.riders import placed
 from flywheel.rollout.routing import Routing, Store, Variant
@@ -65,7 +67,14 @@ def grace_s(config: FlywheelConfig) -> float:
 
 
 def plan(
-    routing: Routing, statuses: Mapping[str, str], memory: Memory, now: float, grace: float, *, lora: bool = False
+    routing: Routing,
+    statuses: Mapping[str, str],
+    memory: Memory,
+    now: float,
+    grace: float,
+    *,
+    lora: bool = False,
+    keep: str | None = None,
 ) -> Plan:
     """What brings the running engines towards ``routing``. Pure but for noting in ``memory`` what it saw first.
 
@@ -76,6 +85,7 @@ def plan(
         now: monotonic seconds.
         grace: see ``grace_s``.
         lora: candidates with an adapter ride on the engine of their base.
+        keep: a version that left the routing and may be needed again at once; its engine stays if it runs.
     """
     wanted = {variant.version: variant for variant in placed(routing, lora=lora).engines}
     start = [
@@ -83,9 +93,10 @@ def plan(
         for version, variant in wanted.items()
         if statuses.get(version, "NOT_STARTED") in ABSENT and now >= memory.next_try.get(version, now)
     ]
-    if any(statuses.get(version) != RUNNING for version in wanted):
-        return Plan(start, [])
-    leftover = [version for version in statuses if version not in wanted and version in memory.routed]
+    if statuses.get(routing.live.version) != RUNNING:
+        return Plan(start, [])  # some gateway may still answer with the live model before; nobody needs a candidate so
+    needed = wanted.keys() | {keep}
+    leftover = [version for version in statuses if version not in needed and version in memory.routed]
     stop = [version for version in leftover if now - memory.last_named.setdefault(version, now) > grace]
     return Plan(start, [version for version in stop if statuses[version] != "DELETING"])
 
@@ -105,6 +116,7 @@ class Controller:
         self._store, self._config = store, config
         self._statuses, self._start, self._stop = statuses, start, stop
         self._routing: Routing | None = None
+        self._live_since = utcnow()
         self.memory = Memory()
         self.errors: dict[str, str] = {}
 
@@ -117,7 +129,8 @@ class Controller:
         self.memory.note(self._routing, now)
         seen = {name.removeprefix(APP_PREFIX): status for name, status in self._statuses().items()}
         lora = self._config.engine.enable_lora
-        todo = plan(self._routing, seen, self.memory, now, grace_s(self._config), lora=lora)
+        keep = self._previous_in_watch(self._routing)
+        todo = plan(self._routing, seen, self.memory, now, grace_s(self._config), lora=lora, keep=keep)
         for variant in todo.start:
             self._begin(variant, now)
         for version in todo.stop:
@@ -137,6 +150,14 @@ class Controller:
             "errors": self.errors,
         }
 
+    def _previous_in_watch(self, routing: Routing) -> str | None:
+        """What a rollback would make live, while the rollout watches its successor: going back must not wait for it."""
+        settings = self._config.rollout
+        if not settings.canary_steps or not settings.step.keep_previous or routing.previous is None:
+            return None
+        watched = utcnow() - self._live_since < timedelta(minutes=settings.step.watch_minutes)
+        return routing.previous.version if watched else None
+
     def _begin(self, variant: Variant, now: float) -> None:
         self.memory.tried(variant.version, now)
         log.info("starting the engine of %s from %s", variant.version, variant.folder)
@@ -155,6 +176,8 @@ class Controller:
             return
         for number in range(seen + 1, found.n):
             self._remember(number)
+        if self._routing is None or self._routing.live.version != found.live.version:
+            self._live_since = truth.live_since(self._store, found)
         self._routing = found
 
     def _remember_history(self) -> None:

@@ -110,6 +110,10 @@ class Router:
         serving = newest is None or canary in {other.version for other in [newest.live, *newest.canaries]}
         return serving and canary in self._ready and self.breaker.closed(canary)
 
+    def named(self) -> set[str]:
+        """Versions of the newest routing, in force here or not yet."""
+        return {variant.version for variant in self._newest.variants()} if self._newest else set()
+
     def is_ready(self, version: str) -> bool:
         """Whether the engine of ``version`` answered its last probe."""
         return version in self._ready

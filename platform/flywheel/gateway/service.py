@@ -23,6 +23,8 @@ from flywheel.gateway.choosing.rankers import Ranker
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.feedback import Taken, take
 from flywheel.gateway.mirror import Mirror
+from flywheel.gateway.outcomes.counting import Counting, NoOutcomes
+from flywheel.gateway.outcomes.telling import ROLLOUT_APP, Send, ServeSend, Telling
 from flywheel.gateway.problems import ApiProblem, unavailable
 from flywheel.gateway.rank import Ranking
 from flywheel.gateway.rank_request import read_rank
@@ -48,6 +50,7 @@ class Gateway:
         keys: ApiKeys,
         assignment_key: bytes | None = None,
         ranker: Callable[[str, FlywheelConfig], Ranker] = find_ranker,
+        tell: Send | None = None,
     ) -> None:
         settings = config.gateway
         self.config, self.keys, self.outbox = config, keys, outbox
@@ -58,6 +61,8 @@ class Gateway:
         self.mirror = Mirror(engines, self.router, outbox, settings)
         issuer = NoTokens if outbox.mode == "off" else FeedbackTokens
         self.tokens = issuer(feedback_key, flow=config.flow, days=settings.feedback_token_days)
+        self.counting = Counting(config.privacy) if config.rollout.canary_steps else None
+        self._telling = Telling(self.counting, self.router, tell) if self.counting and tell else None
         self._answering = Answering(
             best_of=BestOf(settings.best_of, ranker(settings.best_of.ranker, config), engines),
             router=self.router,
@@ -67,6 +72,7 @@ class Gateway:
             config_hash=config_hash(config),
             timeout_s=config.engine.request_timeout_s,
             keys=keys,
+            outcomes=self.counting or NoOutcomes(),
         )
         self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config))
         self._active = 0
@@ -76,9 +82,8 @@ class Gateway:
     async def start(self) -> None:
         """Look at the routing once and begin to poll and to mirror."""
         await self.router.step()
-        self._tasks = [
-            asyncio.create_task(_background(work)) for work in (self.router.run(), self.mirror.run(), self.keys.run())
-        ]
+        loops = (self.router, self.mirror, self.keys, self.counting, self._telling)
+        self._tasks = [asyncio.create_task(_background(loop.run())) for loop in loops if loop is not None]
 
     async def stop(self) -> None:
         """Take nothing new, finish what is being answered and recorded, then close the outbox; the shipper has it."""
@@ -209,6 +214,7 @@ def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
         feedback_key=keyring.feedback_key(),
         keys=keys,
         assignment_key=keyring.assignment_key(),
+        tell=ServeSend(ROLLOUT_APP),
     )
     gateway.router.on_newest = lambda routing: engines.place(placed(routing, lora=config.engine.enable_lora).riders)
     return gateway

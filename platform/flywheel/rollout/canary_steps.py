@@ -57,7 +57,7 @@ def start(
             return None
         said = reason
         if present is None or share > present.share or limits != present.tenants:
-            said = _permission(lake, config, state, version, override) + reason
+            said = permission(lake, config, state, version, override) + reason
         wanted = _canary(present or _variant(lake, config, state, version), share, limits)
         identity = identity_of("canary", config.flow, state.n, version)
         return canaries.with_canary(state, wanted, actor=actor, reason=said, decision_id=identity)
@@ -79,8 +79,12 @@ def stop(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, actor
     return apply(lake, config, step)
 
 
-def _permission(lake: Lake, config: FlywheelConfig, state: Routing, version: str, override: bool) -> str:
-    """What precedes the reason; an error where more users may not meet ``version``."""
+def permission(lake: Lake, config: FlywheelConfig, state: Routing, version: str, override: bool) -> str:
+    """What precedes the reason.
+
+    Raises:
+        UsageError: more users may not meet ``version``.
+    """
     erased = tainted_lineage(lake, "model", version)
     if erased:
         raise UsageError(

@@ -13,6 +13,9 @@ from flywheel.lake.manifests import content_id
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, utcnow
 
+ROLLOUT = "rollout"
+"""The actor of what the state machine does by itself."""
+
 
 def decisions(lake: Lake, flow: str) -> list[Decision]:
     """Every decision of a flow, oldest first."""
@@ -44,13 +47,13 @@ def approval(rows: Iterable[Decision], *, candidate: str, evidence: Sequence[str
 def passed(rows: Iterable[Decision], *, candidate: str, live: str) -> Decision | None:
     """The gate's latest verdict about ``candidate`` against ``live`` where it is to promote and still holds.
 
-    It holds no longer once users met the model and it was taken back: by a rollback, or as a canary.
+    It holds no longer once the model was taken back: by a rollback, as a canary, or from the shadow by the rollout.
     """
     found: Decision | None = None
     for row in rows:
         if row.candidate != candidate:
             continue
-        if row.action in {"rollback", "uncanary"}:
+        if row.action in {"rollback", "uncanary"} or (row.action == "unshadow" and row.actor == ROLLOUT):
             found = None
         elif row.action == "gate" and row.live == live:
             found = row if row.verdict == "promote" else None

@@ -20,9 +20,12 @@ from flywheel.records import Decision, Reason, Verdict, utcnow
 from flywheel.registry.tracking import project_aliases
 from flywheel.rollout import routing as truth
 from flywheel.rollout.canaries import without_canary
+from flywheel.rollout.enrolled import turned
 from flywheel.rollout.routing import Routing, Shadow, Variant
 
-Action = Literal["bootstrap", "shadow", "unshadow", "canary", "uncanary", "promote", "rollback"]
+Action = Literal[
+    "bootstrap", "shadow", "unshadow", "canary", "uncanary", "promote", "rollback", "rollout", "pause", "resume"
+]
 
 _ATTEMPTS: Final = 5
 
@@ -191,7 +194,7 @@ def project(lake: Lake, config: FlywheelConfig) -> list[str]:
     before = truth.read(lake.store, config.flow, last) if last else None
     for n in range(last + 1, now.n + 1):
         state = truth.read(lake.store, config.flow, n)
-        lake.append("decisions", [_row(before, state)], app=app, version=n)
+        lake.append("decisions", [row_of(before, state)], app=app, version=n)
         before = state
     candidates = [*now.shadows, *now.canaries]  # the last one is the nearest to being live
     candidate = candidates[-1].version if candidates else None
@@ -228,7 +231,7 @@ def _live(routing: Routing | None) -> str | None:
     return routing.live.version if routing else None
 
 
-def _row(before: Routing | None, state: Routing) -> Decision:
+def row_of(before: Routing | None, state: Routing) -> Decision:
     """The decision that led to ``state``. Pure: the same routing objects always give the same row."""
     action = _action(before, state)
     concerned = state.live.version if action in {"bootstrap", "promote"} else _changed(before, state)
@@ -258,6 +261,8 @@ def _action(before: Routing | None, state: Routing) -> Action:
 def _role_change(before: Routing, state: Routing) -> Action:
     if state.canaries != before.canaries:
         return "uncanary" if len(state.canaries) < len(before.canaries) else "canary"
+    if state.rollouts != before.rollouts and state.shadows == before.shadows:
+        return turned(before.rollouts, state.rollouts)[0]
     return "shadow" if len(state.shadows) >= len(before.shadows) else "unshadow"
 
 
@@ -266,6 +271,8 @@ def _changed(before: Routing | None, state: Routing) -> str | None:
     old = {other.version: other for other in before.variants()[1:]} if before else {}
     new = {other.version: other for other in state.variants()[1:]}
     changed = [version for version in {**old, **new} if old.get(version) != new.get(version)]
+    if not changed and before and state.rollouts != before.rollouts:
+        return turned(before.rollouts, state.rollouts)[1]
     return changed[0] if changed else None
 
 

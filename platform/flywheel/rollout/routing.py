@@ -9,12 +9,13 @@ below, and publishes it put-if-absent: of two writers at the same moment one win
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import Field, ValidationError, model_validator
 
 from flywheel.errors import BusyError, LakeError, UsageError
 from flywheel.records import Record, utcnow
+from flywheel.rollout.enrolled import Enrolled
 from flywheel.rollout.slots import TICKS, overlap, width
 from flywheel.rollout.variants import Canary, Shadow, Variant
 
@@ -50,6 +51,9 @@ class Routing(Record):
     epoch: int | None = Field(
         default=None, description="number of the state that began the present canaries; salts their assignment"
     )
+    rollouts: list[Enrolled] = Field(
+        default_factory=list[Enrolled], description="shadows and canaries that the state machine moves on"
+    )
     previous: Variant | None = Field(default=None, description="the live model before this one: rollback's target")
     ts: datetime
     actor: str
@@ -72,6 +76,13 @@ class Routing(Record):
             raise ValueError("canaries hold disjoint slots and leave some to the live model")
         if (self.epoch is None) != (not self.canaries):
             raise ValueError("an epoch belongs to canaries, and canaries to an epoch")
+        return self
+
+    @model_validator(mode="after")
+    def _only_candidates_roll(self) -> Routing:
+        names, candidates = [one.version for one in self.rollouts], {one.version for one in self.variants()[1:]}
+        if len(names) != len(set(names)) or not candidates.issuperset(names):
+            raise ValueError(f"a rollout is of one shadow or canary, and each has one; got {names}")
         return self
 
     def variants(self) -> list[Variant]:
@@ -153,7 +164,10 @@ def publish(store: Store, routing: Routing) -> None:
     """
     if routing.n > 1 and not store.exists(key(routing.flow, routing.n - 1)):
         raise UsageError(f"routing {routing.n} has no predecessor; derive it from the one in force")
-    unused = None if routing.canaries else {"canaries", "epoch"}  # a gateway from before there were canaries reads on
+    unused: set[str] = (
+        set() if routing.canaries else {"canaries", "epoch"}
+    )  # a gateway from before there were any reads on
+    unused |= set() if routing.rollouts else {"rollouts"}
     if not store.put_if_absent(
         key(routing.flow, routing.n), routing.model_dump_json(indent=1, exclude=unused).encode()
     ):
@@ -232,11 +246,17 @@ def rolled_back(routing: Routing, *, actor: str, reason: str, decision_id: str |
 
 
 def next_state(routing: Routing, actor: str, reason: str, decision_id: str | None, **changes: object) -> Routing:
-    """The state after ``routing`` with some fields changed. The first canary begins an epoch, the last one ends it."""
+    """The state after ``routing`` with some fields changed. The first canary begins an epoch, the last one ends it.
+
+    A rollout ends with the role of its candidate.
+    """
     canaries = changes.get("canaries", routing.canaries)
+    kept = {name: getattr(routing, name) for name in ("flow", "live", "shadows", "canaries", "rollouts", "previous")}
+    after: dict[str, Any] = {**kept, **changes}
+    candidates = {one.version for one in [*after["shadows"], *after["canaries"]]}
     fields = {
-        **{name: getattr(routing, name) for name in ("flow", "live", "shadows", "canaries", "previous")},
-        **changes,
+        **after,
+        "rollouts": [one for one in after["rollouts"] if one.version in candidates],
         "n": routing.n + 1,
         "epoch": (routing.epoch or routing.n + 1) if canaries else None,
         "ts": utcnow(),

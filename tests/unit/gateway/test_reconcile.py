@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 
 from flywheel.config import FlywheelConfig
@@ -51,6 +53,35 @@ def test_nothing_stops_while_the_routing_is_not_served():
     memory = looked(BOTH)
     memory.note(V2, 0)
     assert plan(V2, {"v1": "RUNNING", "v2": "DEPLOYING"}, memory, 10_000, 60).stop == []
+
+
+@pytest.mark.parametrize("candidate", ["DEPLOYING", "DEPLOY_FAILED", "NOT_STARTED"])
+def test_a_candidate_without_a_place_does_not_keep_the_leftover_that_holds_it(candidate):
+    memory = looked(BOTH, V2)
+    third = routing.with_shadow(V2, Shadow(version="v3", folder="/v3"), **WHO)
+    memory.note(third, 100)
+    assert plan(third, {"v1": "RUNNING", "v2": "RUNNING", "v3": candidate}, memory, 10_000, 60).stop == ["v1"]
+
+
+def test_the_model_before_stays_up_while_its_successor_is_watched(monkeypatch):
+    store, stopped = MemoryStore(), []
+    for one in (V1, BOTH, V2):
+        routing.publish(store, one)
+    steps = FlywheelConfig.model_validate({"rollout": {"canary_steps": [0.5], "step": {"watch_minutes": 30}}})
+
+    def after(minutes, config):
+        monkeypatch.setattr("flywheel.gateway.reconcile.utcnow", lambda: V2.ts + timedelta(minutes=minutes))
+        monkeypatch.setattr("flywheel.gateway.reconcile.grace_s", lambda _: -1.0)
+        running = {"engine-v1": "RUNNING", "engine-v2": "RUNNING"}
+        made = Controller(store, config, statuses=lambda: running, start=print, stop=stopped.append)
+        made.memory.last_named["v1"] = -1e9
+        stopped.clear()
+        made.cycle()
+        return list(stopped)
+
+    assert after(29, steps) == []
+    assert after(31, steps) == ["v1"]
+    assert after(29, FlywheelConfig()) == ["v1"]
 
 
 def test_an_engine_that_never_was_routed_is_left_alone():

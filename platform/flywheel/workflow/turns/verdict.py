@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flywheel.config import FilterConfig, FlywheelConfig
-from flywheel.errors import NotFoundInLakeError
+from flywheel.errors import NotFoundInLakeError, UsageError
 from flywheel.evaluation.behaviour import BehaviourChange, behaviour
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.checks import Scorers
@@ -18,8 +18,9 @@ from flywheel.evaluation.run import evaluate as evaluate_version
 from flywheel.inference import engines
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.records import Decision, ShadowPair
-from flywheel.rollout import canary_steps, history, promotion
+from flywheel.rollout import canary_steps, history, promotion, routing
 from flywheel.rollout.gate import BY_PEOPLE, Agreement, GateInput, Outcome, SuiteEvidence, decide
+from flywheel.rollout.machine import take
 from flywheel.rollout.routing import Variant
 from flywheel.rollout.shadow import ShadowSummary, summarise
 from flywheel.telemetry import Progress
@@ -174,10 +175,25 @@ def promote(context: Context, done: dict[str, Artifact], _progress: Progress) ->
         if candidate.version not in routed(lake, config):
             engines.stop(candidate.version)
         return {"live": change.routing.live.version, "routing": change.routing.n, "notes": change.notes}
+    if config.rollout.canary_steps:
+        return _handed_over(context, candidate, reason)
     if not config.rollout.gate.require_shadow:
         promotion.shadow(lake, config, candidate)  # the one way into live leads through the shadow's place
     change = promotion.promote(lake, config, candidate.version, reason=reason)
     return {"live": change.routing.live.version, "routing": change.routing.n, "notes": change.notes}
+
+
+def _handed_over(context: Context, candidate: Variant, reason: str) -> Artifact:
+    """From here on the rollout's controller moves it, step by step; where it took it back already, that is said."""
+    config, lake = context.config, context.lake
+    try:
+        change = take.begin(lake, config, candidate, reason=reason)
+    except UsageError as error:
+        now = promotion.needed(routing.current(lake.store, config.flow), config.flow)
+        return {"live": now.live.version, "routing": now.n, "notes": [str(error)]}
+    steps = ", ".join(f"{100 * share:.6g} %" for share in config.rollout.canary_steps)
+    note = f"{candidate.version} goes live in steps ({steps} of the users); see `flywheel rollout status`"
+    return {"live": change.routing.live.version, "routing": change.routing.n, "notes": [note, *change.notes]}
 
 
 def _suite_rows(comparison: Comparison) -> dict[str, Any]:

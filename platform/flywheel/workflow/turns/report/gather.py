@@ -18,6 +18,7 @@ from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision, EvalCase, EvalResult
 from flywheel.rollout import history
+from flywheel.rollout.machine.story import Moment, story
 from flywheel.workflow.sweeps.result import SweepResult
 from flywheel.workflow.turns.goodhart.stored import look_of
 from flywheel.workflow.turns.looks import read_look
@@ -95,7 +96,14 @@ def gather(lake: Lake, config: FlywheelConfig, turn: TurnHandle, done: Mapping[s
         interval=made_with.evaluation.interval,
         goodhart=look_of(lake.store, config.flow, turn.turn_id),
         sweep=_swept(done.get("sweep", {})),
+        rollout=_rolled_out(lake, config, verdict.candidate or ""),
     )
+
+
+def _rolled_out(lake: Lake, config: FlywheelConfig, candidate: str) -> list[Moment]:
+    """What became of the candidate after the verdict, where it met users in steps."""
+    told = story(lake, config.flow, about=candidate)
+    return told if any(len(moment.shares) > 1 for moment in told) else []
 
 
 def _swept(artifact: Artifact) -> SweepResult | None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from flywheel.quality.goodhart.tables import Examination
 from flywheel.records import Reason, Record, Verdict
+from flywheel.rollout.machine.story import Moment
 from flywheel.workflow.sweeps.result import SweepResult
 
 Role = Literal["decides", "guards", "reported"]
@@ -106,3 +107,7 @@ class GateReport(Record):
     interval: str = Field(description="how intervals were made")
     goodhart: Examination | None = Field(default=None, description="the monitor's look at this turn's period")
     sweep: SweepResult | None = Field(default=None, description="how the filter was found, where a sweep found it")
+    rollout: list[Moment] = Field(
+        default_factory=list[Moment],
+        description="states of the routing since the candidate came, where it had canaries",
+    )

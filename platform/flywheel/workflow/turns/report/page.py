@@ -20,6 +20,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from flywheel.config import FlywheelConfig
+from flywheel.records import utcnow
+from flywheel.rollout.machine.picture import share_svg
 from flywheel.text.visible import one_line, visible
 from flywheel.workflow.sweeps.picture import pareto_svg
 from flywheel.workflow.turns.report import words
@@ -61,6 +63,7 @@ def render(report: GateReport) -> str:
             row_height=ROW,
             slices=_slices(report),
             funnel=_funnel(report),
+            shares=Markup(share_svg(report.rollout, utcnow())) if report.rollout else None,  # escaped likewise
             pareto=Markup(pareto_svg(report.sweep)) if report.sweep else None,  # numbers, and escaped names
             style=Markup(style),  # ours, and hashed below; nothing of the report is in it
             style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),

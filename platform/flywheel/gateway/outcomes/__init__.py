@@ -1,0 +1,1 @@
+"""What came of each request, counted for the rollout's guards and told to its controller."""
