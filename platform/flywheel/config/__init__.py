@@ -33,6 +33,7 @@ from flywheel.config.models import (
     PrivacyConfig,
     TrackingConfig,
 )
+from flywheel.config.offpolicy import OutcomeConfig, OverlapLimits, PolicyQuestion
 from flywheel.config.serving import (
     BestOfConfig,
     CaptureConfig,
@@ -80,8 +81,11 @@ __all__ = [
     "LakeConfig",
     "LoraConfig",
     "MiningConfig",
+    "OutcomeConfig",
+    "OverlapLimits",
     "ParameterGrid",
     "PerplexitySignalConfig",
+    "PolicyQuestion",
     "PrivacyConfig",
     "ProxyConfig",
     "QualityConfig",
