@@ -48,6 +48,7 @@ class OverlapLimits(Config):
     min_units: int = Field(default=30, ge=2, description="independent units: users, else sessions, else requests")
     min_effective: float = Field(default=50, ge=2, description="effective sample size (Kish)")
     min_tail: float = Field(default=5, ge=0, description="units in the thinner tail of what is averaged")
+    min_expected_tail: float = Field(default=10, ge=0, description="rows that the largest weights rest on")
     max_unsupported: float = Field(
         default=0.01, ge=0, lt=1, description="share of the target's choices that were never possible"
     )

@@ -45,8 +45,8 @@ class Decisions:
         units: label of the independent unit of each row; None: each row is one.
         served: predicted outcome of what was served.
         expected: predicted outcome under the target.
-        squares: mean square of the weight over all that might have been served, where it is known: the sum of
-            t^2 / p. It tells poor overlap before a large weight is drawn.
+        moments: mean square and mean cube of the weight over all that might have been served, where they are known:
+            the sums of t^2 / p and t^3 / p^2. They tell poor overlap before a large weight is drawn.
         unsupported: share of the target's choices with no logged chance, a number a row.
         low: the smallest possible outcome.
         high: the largest.
@@ -58,7 +58,7 @@ class Decisions:
     units: Labels | None = None
     served: Floats | None = None
     expected: Floats | None = None
-    squares: Floats | None = None
+    moments: tuple[Floats, Floats] | None = None
     unsupported: Floats | None = None
     low: float = 0.0
     high: float = 1.0
@@ -71,7 +71,7 @@ class Decisions:
             ValueError: lengths differ, NaN, a negative or infinite weight, or an outcome that is out of range.
         """
         weights, rewards = vector(self.weights), vector(self.rewards)
-        for name in ("rewards", "served", "expected", "squares", "unsupported"):
+        for name in ("rewards", "served", "expected", "unsupported"):
             column = getattr(self, name)
             if column is not None and vector(column).shape != weights.shape:
                 raise ValueError(f"{np.shape(column)} {name} for {weights.size} weights")
@@ -83,11 +83,22 @@ class Decisions:
             )
 
 
+def moments(target: Floats, logged: Floats) -> tuple[Floats, Floats]:
+    """Mean square and mean cube of the weight of each row, from the chances of all that might be served.
+
+    Args:
+        target: (rows, choices) chances under the target.
+        logged: the same under the logged policy.
+    """
+    ratio = np.divide(target, logged, out=np.zeros_like(target), where=logged > 0)
+    return (ratio * target).sum(axis=1), (ratio**2 * target).sum(axis=1)
+
+
 def limited(log: Decisions, most: float, *, how: Literal["clip", "switch"] = "clip") -> Decisions:
     """The same with weights above ``most`` cut to it, or (switch) set to 0, which leaves those rows to the model."""
     kept = np.minimum(log.weights, most) if how == "clip" else np.where(log.weights <= most, log.weights, 0.0)
     whole = log.weights if log.uncut is None else log.uncut
-    return replace(log, weights=kept, uncut=whole, squares=None)
+    return replace(log, weights=kept, uncut=whole, moments=None)
 
 
 def linearised(estimator: Estimator, log: Decisions, units: Units) -> Floats:
@@ -141,7 +152,7 @@ def evaluate(
         log.weights,
         units.sums(log.weights),
         units.sizes,
-        squares=log.squares,
+        moments=log.moments,
         unsupported=missing,
         uncut=None if log.uncut is None else units.sums(log.uncut),
     )

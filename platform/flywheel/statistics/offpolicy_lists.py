@@ -52,6 +52,9 @@ class Lists:
         units: label of the independent unit of each list; None: each list is one.
         logged_places: (lists, places, places): chance of the item shown at i to stand at j (``place_chances``).
         target_places: the same under the target.
+        drawn: (lists, places): log weights of the prefixes of lists drawn from the *target*, one a list
+            (``draw_orders``). Their mean is the mean square under the logged policy, so they tell poor overlap before
+            a large weight is drawn; without them sips and rips are refused too rarely.
         low: the smallest possible outcome of one place.
         high: the largest.
     """
@@ -63,6 +66,7 @@ class Lists:
     units: Labels | None = None
     logged_places: Floats | None = None
     target_places: Floats | None = None
+    drawn: Floats | None = None
     low: float = 0.0
     high: float = 1.0
 
@@ -109,8 +113,15 @@ def evaluate_lists(
         return nothing(estimator)
     units = Units.of(log.units, log.rewards.shape[0])
     weights, bias = weighted(estimator, log, units)
-    by_list = _by_list(weights, log, bias)
-    found = overlap(by_list, units.sums(by_list), units.sizes, unsupported=unsupported)
+    shares = _shares(log, bias)
+    by_list = (weights * shares).sum(axis=1)
+    found = overlap(
+        by_list,
+        units.sums(by_list),
+        units.sizes,
+        moments=_moments(estimator, log, shares),
+        unsupported=unsupported,
+    )
     places, wide = log.rewards.shape[1], (log.high - log.low) * log.rewards.shape[1]
     return conclude(
         estimator,
@@ -183,14 +194,24 @@ def _of_bias(log: Lists, units: Units, bias: PositionBias) -> Floats:
     return (slopes * bias.looked_at / units.sizes.sum()) @ bias.influences
 
 
-def _by_list(weights: Floats, log: Lists, bias: PositionBias | None) -> Floats:
-    """One weight a list, 1 on average: those of its places, each as heavy as the outcomes found there."""
+def _shares(log: Lists, bias: PositionBias | None) -> Floats:
+    """(lists, places): how much the weight of each place counts in that of the list: as outcomes are found there."""
     heavy = np.abs(log.rewards).sum(axis=0) if bias is None else bias.looked_at
     shares = np.where(log.shown, heavy if heavy.any() else np.ones_like(heavy), 0.0)
-    total = shares.sum(axis=1)
-    plain = total <= 0  # no place of the list where anything ever happened
-    shares[plain], total[plain] = log.shown[plain], log.shown[plain].sum(axis=1)
-    return (weights * shares).sum(axis=1) / total
+    plain = shares.sum(axis=1) <= 0  # no place of the list where anything ever happened
+    shares[plain] = log.shown[plain]
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _moments(estimator: ListEstimator, log: Lists, shares: Floats) -> tuple[Floats, Floats] | None:
+    """Mean square and cube of the list's weight, from above (Jensen), by one draw a list from the target."""
+    if log.drawn is None or estimator in BY_PLACE:
+        return None
+    drawn = np.where(log.shown, log.drawn, 0.0)
+    if estimator in ("sips", "snsips"):
+        drawn = np.take_along_axis(drawn, log.shown.sum(axis=1, keepdims=True) - 1, axis=1)
+    weights = np.exp(np.minimum(drawn, _MOST_LOG / 4))
+    return (weights * shares).sum(axis=1), (weights**2 * shares).sum(axis=1)
 
 
 def _needed(places: Floats | None) -> Floats:

@@ -59,6 +59,32 @@ def prefix_log_chances(scores: Floats, policy: Policy, order: Places, there: Boo
     return np.minimum(mixed, 0.0)
 
 
+def draw_orders(
+    scores: Floats, policy: Policy, shown: Bools, rng: np.random.Generator, there: Bools | None = None
+) -> Places:
+    """One list a row, as ``plackett_luce.draw_ranking`` draws.
+
+    Args:
+        scores: (lists, items), finite where an item is.
+        policy: Plackett-Luce over scores, mixed with uniformly drawn lists.
+        shown: (lists, places): which places each list has.
+        rng: its state decides the lists.
+        there: (lists, items); default: all.
+
+    Returns:
+        (lists, places) columns of ``scores`` from the top; -1 where there is no place.
+    """
+    found = np.ones(scores.shape, dtype=np.bool_) if there is None else there
+    explores = rng.random((len(scores), 1)) < policy.epsilon
+    gaps = np.where(found & explores, 0.0, _gaps(scores, found))
+    noise = rng.gumbel(size=scores.shape)
+    if policy.temperature > 0:
+        order = np.argsort(-(gaps / policy.temperature + noise), axis=1)
+    else:
+        order = np.lexsort((-noise, -gaps), axis=1)
+    return np.where(shown, order[:, : shown.shape[1]], -1)
+
+
 def _left(there: Bools, places: int) -> Floats:
     """(lists, places): how many items are left for each place, 1 or more."""
     return np.maximum(there.sum(axis=1, keepdims=True) - np.arange(places), 1).astype(np.float64)

@@ -22,7 +22,7 @@ def log(rows=400, seed=0, **fields):
     return Decisions(**{
         "weights": target[served] / 0.5, "rewards": (rng.random(rows) < pleased).astype(float),
         "served": np.array([0.1, 0.4])[served], "expected": np.full(rows, 0.325),
-        "squares": np.full(rows, (target**2 / 0.5).sum()),
+        "moments": (np.full(rows, 1.25), np.full(rows, 1.75)),
         **fields,
     })  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_rows_of_one_unit_are_no_independent_evidence():
     alone, one = evaluate("snips", log()), log()
     repeated = replace(
         one, units=np.tile(np.arange(400), 4), served=None, expected=None,
-        **{name: np.tile(getattr(one, name), 4) for name in ("weights", "rewards", "squares")},
+        **{name: np.tile(getattr(one, name), 4) for name in ("weights", "rewards")},
     )  # fmt: skip
     found = evaluate("snips", repeated)
     assert (found.value.n, found.value.clusters) == (1600, 400)
@@ -96,7 +96,8 @@ def test_a_good_model_narrows_the_interval():
     ("fields", "code"),
     [
         ({"weights": np.array([399.0] + [0.0] * 399)}, "few_effective"),
-        ({"squares": np.full(400, 50.0)}, "few_effective"),
+        ({"moments": (np.full(400, 50.0), np.full(400, 2_500.0))}, "few_effective"),
+        ({"moments": (np.full(400, 2.0), np.full(400, 20.0))}, "heavy_weights"),
         ({"unsupported": np.full(400, 0.3)}, "no_support"),
         ({"units": np.arange(400) % 20}, "few_units"),
         ({"rewards": np.array([1.0] * 2 + [0.0] * 398)}, "thin_tail"),
@@ -104,7 +105,7 @@ def test_a_good_model_narrows_the_interval():
         ({"weights": np.full(400, 1.4)}, "weights_off"),
         ({"weights": np.zeros(400)}, "weights_off"),
         (
-            {"weights": np.zeros(0), "rewards": np.zeros(0), "served": None, "expected": None, "squares": None},
+            {"weights": np.zeros(0), "rewards": np.zeros(0), "served": None, "expected": None},
             "no_rows",
         ),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from flywheel.config.offpolicy import PolicyQuestion
-from flywheel.statistics.offpolicy import Decisions
+from flywheel.statistics.offpolicy import Decisions, moments
 from flywheel.statistics.offpolicy_model import cross_fitted
 from flywheel.statistics.offpolicy_policies import choice_chances
 from flywheel.statistics.policies import LARGEST, Policy
@@ -139,7 +139,7 @@ def _joined(parts: list[_Part], question: PolicyQuestion) -> Decisions:
         units=units,
         served=None if predicted is None else predicted[row, served],
         expected=None if predicted is None else (predicted * target).sum(axis=1),
-        squares=(ratio * target).sum(axis=1),
+        moments=moments(target, logged),
         unsupported=np.where(logged > 0, 0.0, target).sum(axis=1),
         low=scale.low,
         high=scale.high,

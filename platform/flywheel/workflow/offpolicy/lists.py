@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from flywheel.statistics.offpolicy_lists import Lists
 from flywheel.statistics.offpolicy_places import place_chances
-from flywheel.statistics.offpolicy_policies import prefix_log_chances
+from flywheel.statistics.offpolicy_policies import draw_orders, prefix_log_chances
 from flywheel.statistics.policies import Policy
 from flywheel.workflow.offpolicy.choices import policy_of, target_scores
 from flywheel.workflow.offpolicy.outcomes import list_outcomes
@@ -33,6 +33,7 @@ class _Part:
     unsupported: Floats
     logged_places: Floats | None
     target_places: Floats | None
+    drawn: Floats
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def _seen(rows: pa.Table, shape: _Shape, wanted: Floats, reactions: pa.Table, re
     policy = policy_of(question)
     rewards = list_outcomes(rows, reactions, question.outcome, places=cut.order.shape[1])
     shown = cut.order >= 0
+    drawn = draw_orders(wanted, policy, shown, np.random.default_rng(0), there=cut.there)
     every = np.ones(len(rows), dtype=np.bool_)
     return _Part(
         units=reading.people.of(rows),
@@ -99,6 +101,8 @@ def _seen(rows: pa.Table, shape: _Shape, wanted: Floats, reactions: pa.Table, re
         unsupported=_unsupported(rows["choosing"], cut, asked, policy),
         logged_places=_logged_places(rows["choosing"], cut) if question.by_place else None,
         target_places=place_chances(wanted, policy, cut.order, cut.there) if question.by_place else None,
+        drawn=prefix_log_chances(wanted, policy, drawn, cut.there)
+        - _logged(rows["choosing"], _Shape(cut.scores, cut.there, drawn), every),
     )
 
 
@@ -184,6 +188,7 @@ def _joined(parts: list[_Part]) -> tuple[Lists, float]:
         target=column("target"),
         shown=column("shown") > 0,
         units=np.concatenate([part.units for part in parts]),
+        drawn=column("drawn"),
         logged_places=column("logged_places") if by_place else None,
         target_places=column("target_places") if by_place else None,
     )

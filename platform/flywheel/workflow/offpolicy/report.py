@@ -45,6 +45,7 @@ class Estimated(Record):
     refused: list[Why]
     effective: float = Field(description="effective sample size in units (Kish)")
     expected_effective: float | None = Field(description="the same in rows, from the policies alone")
+    expected_tail: float | None = Field(description="rows that the largest weights rest on, from the policies alone")
     max_weight: float
     max_share: float = Field(description="share of all weight that the heaviest unit has")
     mean_weight: float = Field(description="1 if all logged chances are true and nothing is missing")
@@ -183,6 +184,7 @@ def _estimated(done: Valuation) -> Estimated:
         refused=[Why(code=one.code, text=one.text) for one in done.refused],
         effective=seen.effective,
         expected_effective=seen.expected_effective,
+        expected_tail=seen.expected_tail,
         max_weight=seen.max_weight,
         max_share=seen.max_share,
         mean_weight=seen.mean_weight,

@@ -109,14 +109,16 @@ def _joined(drawn: _Drawn, question: PolicyQuestion) -> Decisions:
         units=units,
         served=None if predicted is None else predicted[np.arange(arm.size), arm],
         expected=None if predicted is None else predicted @ target,
-        squares=_squares(drawn, group, arm, chances, wanted),
+        moments=_moments(drawn, group, arm, chances, wanted=wanted),
         low=scale.low,
         high=scale.high,
     )
 
 
-def _squares(drawn: _Drawn, group: Ints, arm: Ints, chances: Floats, wanted: dict[str, float]) -> Floats | None:
-    """Mean squared weight of each draw; None where the chance of a version of the target is nowhere to be seen.
+def _moments(
+    drawn: _Drawn, group: Ints, arm: Ints, chances: Floats, *, wanted: dict[str, float]
+) -> tuple[Floats, Floats] | None:
+    """Mean squared and cubed weight of each draw; None where the chance of a version of the target is never seen.
 
     A row names the chance of who answered. Others of its group are in other rows, and of one that never answered it is
     what the others leave.
@@ -125,7 +127,7 @@ def _squares(drawn: _Drawn, group: Ints, arm: Ints, chances: Floats, wanted: dic
     pairs, first = np.unique(np.column_stack([group, arm]), axis=0, return_index=True)
     for (one, version), at in zip(pairs.tolist(), first.tolist(), strict=True):
         known[one][version] = float(chances[at])
-    squares = np.zeros(len(drawn.groups))
+    found = np.zeros((2, len(drawn.groups)))
     for (_, eligible), number in drawn.groups.items():
         here = known[number]
         absent = [name for name in eligible if drawn.arms.get(name) not in here]
@@ -134,8 +136,10 @@ def _squares(drawn: _Drawn, group: Ints, arm: Ints, chances: Floats, wanted: dic
         for name, share in wanted.items():
             if share and drawn.arms[name] not in here:
                 return None
-            squares[number] += share**2 / here[drawn.arms[name]] if share else 0.0
-    return squares[group]
+            if share:
+                ratio = share / here[drawn.arms[name]]
+                found[:, number] += share * ratio, share * ratio**2
+    return found[0][group], found[1][group]
 
 
 def _predicted(arm: Ints, arms: int, rewards: Floats, units: Ints) -> Floats | None:
