@@ -34,6 +34,7 @@ from flywheel.config.models import (
     PrivacyConfig,
     TrackingConfig,
 )
+from flywheel.config.offpolicy import OutcomeConfig, OverlapLimits, PolicyQuestion
 from flywheel.config.rolling import OperationalGuards, StepConfig
 from flywheel.config.serving import (
     BestOfConfig,
@@ -84,8 +85,11 @@ __all__ = [
     "LoraConfig",
     "MiningConfig",
     "OperationalGuards",
+    "OutcomeConfig",
+    "OverlapLimits",
     "ParameterGrid",
     "PerplexitySignalConfig",
+    "PolicyQuestion",
     "PrivacyConfig",
     "ProxyConfig",
     "QualityConfig",

@@ -9,7 +9,7 @@ import pytest
 import ray.autoscaler
 import yaml
 
-from flywheel.config import EvaluationGrid, FlywheelConfig, GatePolicy, load
+from flywheel.config import EvaluationGrid, FlywheelConfig, GatePolicy, PolicyQuestion, load
 from flywheel.demo.run import demo_config
 from flywheel.evaluation.safety import safety_suite
 from flywheel.workflow.evaluations.grid import samplings
@@ -28,7 +28,7 @@ def test_each_configuration_loads(path):
 
 
 def test_every_yaml_under_configs_is_known():
-    known = {"flywheel.yaml", "serve.yaml", "filter.yaml", "gate.yaml", "evaluation.yaml"}
+    known = {"flywheel.yaml", "serve.yaml", "filter.yaml", "gate.yaml", "evaluation.yaml", "policy.yaml"}
     assert {path.name for path in ROOT.glob("configs/*/*")} <= known
 
 
@@ -47,6 +47,10 @@ def test_the_gate_policy_says_something_about_every_condition():
 def test_the_evaluation_sweep_loads():
     grid = load(EvaluationGrid, ROOT / "configs/local/evaluation.yaml")
     assert [str(one) for one in samplings(grid, FlywheelConfig())] == ["", "T 0.7 seed 1", "T 0.7 seed 2"]
+
+
+def test_the_question_to_logged_traffic_loads():
+    assert load(PolicyQuestion, ROOT / "configs/local/policy.yaml").headline() == "sndr"
 
 
 def test_the_demo_configuration_loads_with_and_without_sabotage():
