@@ -195,9 +195,9 @@ class RolloutConfig(Config):
     """Shadow and promotion."""
 
     shadow_share: float = Field(default=1.0, gt=0, le=1, description="share of consented live traffic mirrored")
+    live: LiveQualityConfig = Field(default_factory=LiveQualityConfig)
     shadow_wait_s: float = Field(default=180, ge=0, description="how long a turn waits for shadow pairs")
     gate: GatePolicy = Field(default_factory=GatePolicy)
-    live: LiveQualityConfig = Field(default_factory=LiveQualityConfig)
     gate_file: Path | None = Field(default=None, description="a GatePolicy file; wins over gate")
     canary_steps: list[float] = Field(
         default_factory=list[float],

@@ -11,10 +11,12 @@ from flywheel.evaluation.checks import Opinion, Scorers
 from flywheel.judging.judge import Opinion as Said
 from flywheel.lake.tables import Lake
 from flywheel.records import Consent, Example
+from flywheel.rollout import routing
 from flywheel.rollout.live.instrument import Mirrored
+from flywheel.rollout.routing import Shadow, Variant
 from flywheel.workflow.evaluations import judge_runs
 from flywheel.workflow.live import instruments as made
-from flywheel.workflow.live.watching import Withdrawn
+from flywheel.workflow.live.watching import Withdrawn, open_watch, verdict_on
 
 
 @pytest.fixture
@@ -141,6 +143,19 @@ def test_a_judge_that_is_a_signal_of_the_filter_helps_to_make_candidates(lake, m
     signals = config.quality.signals.model_copy(update={"judge": SimpleNamespace(enabled=True)})
     quality = config.quality.model_copy(update={"signals": signals})
     assert by_name(lake, config.model_copy(update={"quality": quality}))["judge"].helped
+
+
+def test_a_watch_of_a_flow_with_a_shadow_and_nothing_else(lake):
+    """As the rollout's controller opens it: a candidate nobody knows the origins of, no model that measures."""
+    first = routing.bootstrap("triage", Variant(version="v1", folder="/v1"), actor="t")
+    routing.publish(lake.store, first)
+    shadow = Shadow(version="v2", folder="/v2")
+    routing.publish(lake.store, routing.with_shadow(first, shadow, actor="t", reason="r"))
+    watch = open_watch(lake, CONFIG)
+    found = verdict_on(watch, candidate="v2", live="v1")
+    assert (found.state, found.units) == ("undecided", 0)
+    assert "evaluation.reward_model" in next(one.text for one in found.reasons if one.name == "quality")
+    assert verdict_on(watch, candidate="v3", live="v1") is None
 
 
 def test_who_withdrew_their_consent_to_evaluation(lake):

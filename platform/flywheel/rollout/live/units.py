@@ -81,7 +81,7 @@ class Units:
         left = sorted(self.rows.pop(key).values(), key=lambda row: (row.ts, row.id))
         found: list[Unit] = []
         while left:
-            left = self._without_old(key, left, upto)
+            left = self._without_old(key, left)
             head = self._head(left)
             if not head or (at := self._fixed_at(head)) > upto:
                 break
@@ -92,20 +92,16 @@ class Units:
             self.rows[key] = {row.id: row for row in left}
         return found
 
-    def _without_old(self, key: str, rows: list[Row], upto: float) -> list[Row]:
-        """Without what belongs to a unit that counts already."""
+    def _without_old(self, key: str, rows: list[Row]) -> list[Row]:
+        """Without what belongs to a unit that counts already. A request that is still to come can only add to that."""
         last = self.fixed.get(key)
         if last is None:
             return rows
         for place, row in enumerate(rows):
             if not self.for_ever and row.ts > last + self.rules.idle_s:
                 return rows[place:]
-            if row.ts > upto:  # an earlier one may still come
-                break
             last = self.fixed[key] = max(last, row.ts)
-        else:
-            return []
-        return rows[place:]
+        return []
 
     def _head(self, rows: list[Row]) -> list[Row]:
         """The first requests, up to a pause or the number that counts."""
