@@ -33,6 +33,7 @@ from flywheel.config.models import (
     PrivacyConfig,
     TrackingConfig,
 )
+from flywheel.config.ranker import EngagementRankerConfig
 from flywheel.config.serving import (
     BestOfConfig,
     CaptureConfig,
@@ -64,6 +65,7 @@ __all__ = [
     "ClusterConfig",
     "DedupConfig",
     "EndpointConfig",
+    "EngagementRankerConfig",
     "EngagementSignalConfig",
     "EngineConfig",
     "EvaluationConfig",
