@@ -67,7 +67,7 @@ class Product:
         asyncio.run(run())
         ship_once(outbox_folder(self.config), self.lake.store, self.config.capture, self.keyring)
         assert not ingest_all(self.lake, self.config, self.keyring).quarantined
-        return self.lake.records("inferences", Inference, flow="triage")[-lists:]
+        return sorted(self.lake.records("inferences", Inference, flow="triage"), key=lambda row: row.ts)[-lists:]
 
     async def visit(self, client):
         rng, number = self.people, self.asked
