@@ -101,7 +101,7 @@ class Choosing(Record):
     policy: str = Field(description="softmax, epsilon_greedy, uniform; given: the order that was sent, for certain")
     temperature: float = Field(description="of the softmax over scores; 0: the best score, ties split evenly")
     epsilon: float = Field(description="share of uniform choices")
-    ranker: str = Field(description="what scored: none, given, likelihood, reward")
+    ranker: str = Field(description="what scored: none, given, likelihood, reward, engagement")
     ranker_version: str | None = None
     fallback: str | None = Field(default=None, description="why there were no scores to choose by, e.g. timeout")
     request_key_hash: str | None = Field(
@@ -123,6 +123,14 @@ class RankedCandidate(Record):
     position_propensity: float | None = Field(
         default=None, description="chance of this item at this place over all lists; None: not cheap to know"
     )
+
+
+class ShadowScores(Record):
+    """What a ranker that does not serve yet makes of a list: for the record, nobody sees it."""
+
+    version: str
+    scores: list[float] = Field(default_factory=list[float], description="one an item, as sent; empty: it gave none")
+    error: str | None = Field(default=None, description="why there are none, e.g. timeout")
 
 
 class Inference(Record):
@@ -177,6 +185,10 @@ class Inference(Record):
         default=None, le=0, description="/v1/rank: log chance of the whole shown list given the items"
     )
     choosing: Choosing | None = Field(default=None, description="the policy of either; None: nothing was chosen")
+    shadow_scores: list[ShadowScores] = Field(
+        default_factory=list[ShadowScores],
+        description="/v1/rank: of rankers in the shadow; only with evaluation consent",
+    )
     finish_reason: str | None = Field(
         default=None, description="stop, length, error, client_disconnect, or interrupted (the replica died)"
     )
@@ -443,6 +455,11 @@ class Decision(Record):
         "rollout",
         "pause",
         "resume",
+        "ranker_gate",
+        "ranker_shadow",
+        "ranker_unshadow",
+        "ranker_promote",
+        "ranker_rollback",
     ]
     verdict: Verdict | None = None
     candidate: str | None

@@ -35,6 +35,7 @@ from flywheel.config.models import (
     TrackingConfig,
 )
 from flywheel.config.offpolicy import OutcomeConfig, OverlapLimits, PolicyQuestion
+from flywheel.config.ranker import EngagementRankerConfig
 from flywheel.config.rolling import OperationalGuards, StepConfig
 from flywheel.config.serving import (
     BestOfConfig,
@@ -67,6 +68,7 @@ __all__ = [
     "ClusterConfig",
     "DedupConfig",
     "EndpointConfig",
+    "EngagementRankerConfig",
     "EngagementSignalConfig",
     "EngineConfig",
     "EvaluationConfig",

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from flywheel.config.base import Config
 from flywheel.config.filters import DEFAULT_RULES, DEFAULT_VOTES, FilterRule, Votes, Weights
 from flywheel.config.goodhart import GoodhartConfig
+from flywheel.config.ranker import EngagementRankerConfig
 from flywheel.config.signals import SignalsConfig
 
 
@@ -140,6 +141,7 @@ class QualityConfig(Config):
     dedup: DedupConfig = Field(default_factory=DedupConfig)
     signals: SignalsConfig = Field(default_factory=SignalsConfig)
     goodhart: GoodhartConfig = Field(default_factory=GoodhartConfig)
+    ranker: EngagementRankerConfig = Field(default_factory=EngagementRankerConfig)
     failure_eval_share: float = Field(default=0.30, gt=0, lt=1, description="failures kept for evaluation")
     max_examples: int = Field(default=5_000, ge=1)
     min_examples: int = Field(default=50, ge=1, description="fewer than this: the turn stops before training")

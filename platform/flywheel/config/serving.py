@@ -84,8 +84,13 @@ class BestOfConfig(ChoosingConfig):
 class RankingConfig(ChoosingConfig):
     """Ranked lists (POST /v1/rank)."""
 
-    ranker: Literal["none", "given", "reward"] = Field(
-        default="given", description="given: the scores that the product sends; reward: gateway.ranker"
+    ranker: Literal["none", "given", "reward", "engagement"] = Field(
+        default="given",
+        description="given: the scores that the product sends; reward: gateway.ranker; engagement: the one that "
+        "`flywheel ranker promote` put live, and until then the product's scores",
+    )
+    shadow_timeout_s: float = Field(
+        default=0.25, gt=0, description="engagement: how long a list waits at most for rankers in the shadow"
     )
     max_items: int = Field(default=200, ge=1, le=1_000, description="items of one request at the most")
 

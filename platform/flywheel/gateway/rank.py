@@ -7,6 +7,7 @@ product's list for nothing would cost its users, unlike a choice among answers o
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 from flywheel.config import RankingConfig
 from flywheel.gateway import metrics
 from flywheel.gateway.chat import Answering
+from flywheel.gateway.choosing.engagement import EngagementRankers
 from flywheel.gateway.choosing.policy import GIVEN, choosing, policy_of
 from flywheel.gateway.choosing.rankers import Candidate, Desk, Opinion, Ranker
 from flywheel.gateway.rank_request import ItemSent, RankAsked
 from flywheel.gateway.record import Answer
 from flywheel.gateway.route import Assignment
-from flywheel.records import Inference, RankedCandidate
+from flywheel.records import Inference, RankedCandidate, ShadowScores
 from flywheel.statistics.plackett_luce import RankedDraw, draw_ranking, given_ranking
 from flywheel.text.hashing import stable_hash
 
@@ -27,8 +29,10 @@ from flywheel.text.hashing import stable_hash
 class Ranking:
     """Ranks for one gateway replica."""
 
-    def __init__(self, settings: RankingConfig, ranker: Ranker) -> None:
+    def __init__(self, settings: RankingConfig, ranker: Ranker, learnt: EngagementRankers | None = None) -> None:
+        self._settings, self._learnt = settings, learnt
         self._desk = Desk(ranker, settings.timeout_s)
+        self._learnt_desk = Desk(learnt, settings.timeout_s) if learnt else self._desk
 
     async def rank(self, service: Answering, wanted: RankAsked, assignment: Assignment) -> dict[str, Any]:
         """The body of the 200; the row is durable.
@@ -37,26 +41,39 @@ class Ranking:
             ApiProblem: the list is not durable.
         """
         answer, asked = Answer(), wanted.asked
-        candidates = [Candidate(item.text or "", given=item.score) for item in wanted.items]
-        opinion = await self._desk.opinion(asked.messages, candidates)
+        candidates = [
+            Candidate(item.text or "", given=item.score, id=item.id, features=item.features) for item in wanted.items
+        ]
+        desk = self._learnt_desk if self._learnt is not None and self._learnt.serving else self._desk
+        opinion, beside = await asyncio.gather(
+            desk.opinion(asked.messages, candidates), self._beside(wanted, candidates)
+        )
         drawn = draw(wanted, opinion)
         answer.ended("stop")
-        answer.drawn = self._columns(wanted, opinion, drawn)
+        answer.drawn = {**columns(wanted, desk.ranker.name, opinion, drawn), "shadow_scores": beside}
         row = service.row(asked, answer, assignment)
         await service.store(row)
         metrics.REQUESTS.labels("ok").inc()
         return response(row, drawn, service.tokens.issue(asked.tenant, asked.inference_id, asked.session_id))
 
-    def _columns(self, wanted: RankAsked, opinion: Opinion, drawn: RankedDraw) -> dict[str, Any]:
-        said = choosing(wanted.settings, self._desk.ranker.name, opinion, instead=GIVEN)
-        if said.ranker == "given" and said.fallback is None:
-            said = said.model_copy(update={"ranker_version": wanted.ranker_version})
-        key = wanted.idempotency_key
-        return {
-            "ranking": listed(wanted.items, opinion.scores, drawn),
-            "list_log_propensity": drawn.prefix_log_propensities[-1],
-            "choosing": said.model_copy(update={"request_key_hash": f"{_seed(wanted):016x}" if key else None}),
-        }
+    async def _beside(self, wanted: RankAsked, candidates: Sequence[Candidate]) -> list[ShadowScores]:
+        """Rankers in the shadow, where the person agreed to evaluation: like any shadow."""
+        if self._learnt is None or "evaluation" not in wanted.asked.consent:
+            return []
+        return await self._learnt.shadows(wanted.asked.messages, candidates, self._settings.shadow_timeout_s)
+
+
+def columns(wanted: RankAsked, ranker: str, opinion: Opinion, drawn: RankedDraw) -> dict[str, Any]:
+    """What the row says of the list: its items, chances, and by what it was drawn."""
+    said = choosing(wanted.settings, ranker, opinion, instead=GIVEN)
+    if said.ranker == "given" and said.fallback is None:
+        said = said.model_copy(update={"ranker_version": wanted.ranker_version})
+    key = wanted.idempotency_key
+    return {
+        "ranking": listed(wanted.items, opinion.scores, drawn),
+        "list_log_propensity": drawn.prefix_log_propensities[-1],
+        "choosing": said.model_copy(update={"request_key_hash": f"{_seed(wanted):016x}" if key else None}),
+    }
 
 
 def draw(wanted: RankAsked, opinion: Opinion) -> RankedDraw:

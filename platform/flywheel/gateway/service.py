@@ -18,6 +18,7 @@ from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.canary import answered
 from flywheel.gateway.chat import Answering, Stream
 from flywheel.gateway.choosing.best_of import BestOf
+from flywheel.gateway.choosing.engagement import EngagementRankers
 from flywheel.gateway.choosing.found import find_ranker
 from flywheel.gateway.choosing.rankers import Ranker
 from flywheel.gateway.engine_client import EngineClient
@@ -74,7 +75,8 @@ class Gateway:
             keys=keys,
             outcomes=self.counting or NoOutcomes(),
         )
-        self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config))
+        self._rankers = _learnt_rankers(config, store)
+        self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config), self._rankers)
         self._active = 0
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,7 +84,9 @@ class Gateway:
     async def start(self) -> None:
         """Look at the routing once and begin to poll and to mirror."""
         await self.router.step()
-        loops = (self.router, self.mirror, self.keys, self.counting, self._telling)
+        if self._rankers is not None:
+            await self._rankers.step()
+        loops = (self.router, self.mirror, self.keys, self.counting, self._telling, self._rankers)
         self._tasks = [asyncio.create_task(_background(loop.run())) for loop in loops if loop is not None]
 
     async def stop(self) -> None:
@@ -218,6 +222,14 @@ def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
     )
     gateway.router.on_newest = lambda routing: engines.place(placed(routing, lora=config.engine.enable_lora).riders)
     return gateway
+
+
+def _learnt_rankers(config: FlywheelConfig, store: Store) -> EngagementRankers | None:
+    """Where ``gateway.ranking.ranker`` is engagement: what the lake says that serves."""
+    if config.gateway.ranking.ranker != "engagement":
+        return None
+    cache, poll_s = config.home_path() / "rankers", config.gateway.routing_poll_s
+    return EngagementRankers(store, config.flow, cache=cache, poll_s=poll_s)
 
 
 async def _background(work: Coroutine[Any, Any, None]) -> None:

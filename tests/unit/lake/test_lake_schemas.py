@@ -16,7 +16,7 @@ from flywheel.records import Check, Decision, EvalCase, EvalResult, Inference, M
 TS = datetime(2026, 3, 4, 5, 6, 7, 89, tzinfo=UTC)
 NESTED = (
     records.FunctionCall, records.ToolCall, records.Message, records.RankedItem, records.RankedCandidate,
-    records.Choosing, records.Check, records.Reason, records.Fallback,
+    records.Choosing, records.Check, records.Reason, records.Fallback, records.ShadowScores,
 )  # fmt: skip
 """Row types that live inside others and have no table of their own."""
 
@@ -56,6 +56,13 @@ SAMPLES: list[tuple[str, Record]] = [
         decision_id="d", flow="f", ts=TS, action="gate", verdict="reject", candidate="c", live=None,
         reasons=[Reason(name="n", passed=None, text="t"),
                  Reason(name="n", passed=False, measured=-0.5, interval=(-1.0, 0.0), threshold=0.0, text="t")],
+    )),
+    ("inferences", Inference(
+        inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[],
+        ranking=[records.RankedCandidate(id="x", score=1.0)],
+        shadow_scores=[
+            records.ShadowScores(version="r", scores=[0.5]), records.ShadowScores(version="q", error="timeout"),
+        ],
     )),
     ("inferences", Inference(
         inference_id="i", flow="f", ts=TS, subject="s", model_version="m", messages=[], assignment="fallback",
@@ -98,6 +105,7 @@ ARROW_OF = {
     "ranker_version: string, fallback: string, request_key_hash: string>",
     records.Check: "struct<kind: string, expected: string, fields: list<item: string>, tolerance: double, "
     "threshold: double>",
+    records.ShadowScores: "struct<version: string, scores: list<item: double>, error: string>",
     records.Fallback: "struct<assigned: string, eligible: list<item: string>, propensity: double, reason: string>",
     records.Reason: "struct<name: string, passed: bool, outcome: string, measured: double, "
     "interval: list<item: double>, threshold: double, text: string>",

@@ -19,7 +19,12 @@ from flywheel.gateway.choosing.rankers import (
 from flywheel.inference.rankers import app_name
 from flywheel.records import Message
 
-_OWN: Final[dict[str, Callable[[], Ranker]]] = {"none": NoRanker, "given": GivenScores, "likelihood": Likelihood}
+_OWN: Final[dict[str, Callable[[], Ranker]]] = {
+    "none": NoRanker,
+    "given": GivenScores,
+    "engagement": GivenScores,  # until one is promoted; see ``engagement``
+    "likelihood": Likelihood,
+}
 
 
 def find_ranker(name: str, config: FlywheelConfig) -> Ranker:

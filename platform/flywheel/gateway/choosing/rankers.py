@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import Counter
 
@@ -34,11 +34,15 @@ class Candidate:
         text: the answer or the item's text; "" for an item without.
         logprob: of an answer, the mean log-probability of its tokens.
         given: of an item, the score that the product sent.
+        id: of an item, the product's key.
+        features: of an item, as sent.
     """
 
     text: str = ""
     logprob: float | None = None
     given: float | None = None
+    id: str = ""
+    features: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Scored(NamedTuple):

@@ -39,7 +39,7 @@ from flywheel.rollout import routing
 from flywheel.telemetry import Progress, Silent
 from flywheel.workflow.erasure import erase_turns as turns
 from flywheel.workflow.erasure.trace import Trace, trace
-from flywheel.workflow.turns.lease import EVALUATING, only_one
+from flywheel.workflow.turns.lease import EVALUATING, RANKING, only_one
 
 SETTLE_S: Final = 60.0
 """How long an ingester of another flow may take to end the batch it is in."""
@@ -176,7 +176,7 @@ def _alone(config: FlywheelConfig) -> Iterator[None]:
         try:
             held.enter_context(FileLock(home / "run" / "forget.lock", timeout=QUEUE_S))
             for flow in sorted(flows):
-                for work in ("turn", EVALUATING):  # both hold rows in memory, and store what they made of them
+                for work in ("turn", EVALUATING, RANKING):  # they hold rows in memory, and store what they made of them
                     held.enter_context(only_one(config.model_copy(update={"flow": flow}), work))
             held.enter_context(import_lock(config, exclusive=True))
         except Timeout as error:

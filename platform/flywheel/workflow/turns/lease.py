@@ -24,6 +24,8 @@ from flywheel.records import utcnow
 EVALUATING: Final = "evaluation"
 """Whoever evaluates, judges or mines holds it: no erasure may run meanwhile, for they hold rows in memory and store
 what they made of them. And two at once would ask the same model the same questions."""
+RANKING: Final = "ranker"
+"""Whoever trains or judges a ranker holds it: likewise."""
 PATIENCE_S = 1.0
 """``running`` holds the file lock for a moment; a taker waits that long for it."""
 

@@ -1,0 +1,29 @@
+"""Train a ranker from ranked lists and put it in the shadow, or (--promote) judge the one there and let it serve.
+
+ray job submit --working-dir . -- python jobs/ranker.py --config configs/local/flywheel.yaml
+"""
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+parser = ArgumentParser(description=__doc__)
+parser.add_argument("--config", type=Path, required=True)
+parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+parser.add_argument("--promote", action="store_true", help="instead of training")
+
+if __name__ == "__main__":
+    options = parser.parse_args()
+    import _source  # noqa: F401
+
+    from flywheel.config import FlywheelConfig, load, parse_overrides
+    from flywheel.errors import FlywheelError
+    from flywheel.workflow.rankers import learn, promote
+
+    try:
+        config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+        done = promote.promote(config, actor="job").model_dump(mode="json") if options.promote else None
+        print(json.dumps(done or learn.summary(learn.train(config, actor="job"))))
+    except FlywheelError as error:
+        sys.exit(f"error: {error}")
