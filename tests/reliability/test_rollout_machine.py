@@ -283,10 +283,6 @@ class RolloutMachine(RuleBasedStateMachine):
         version=ANY,
     )
     def is_overtaken(self, which, at, what, version):
-        """Somebody acts between what a controller saw and what it writes, mostly about the very candidate."""
-        version = next((one.version for one in self._now().rollouts), version)
-        self.world.now += timedelta(minutes=11)
-
         def first():
             self.fate.clear()
             if what == "back":
