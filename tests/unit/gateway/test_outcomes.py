@@ -13,6 +13,7 @@ from flywheel.gateway.problems import unavailable
 from flywheel.records import Message
 from flywheel.rollout import canaries, routing
 from flywheel.rollout.machine.book import Book
+from flywheel.rollout.machine.tally import comparison
 from flywheel.rollout.routing import Canary
 from flywheel.testing import FakeEngine, LocalEngines
 
@@ -55,7 +56,7 @@ async def ask(client, count, text="hi", stream=False, **more):
 
 def told(world):
     asyncio.run(world.gateway.counting.read())
-    return {(one["about"], one["version"]): one for one in world.gateway.counting.told()}
+    return {(one["about"].partition("@")[0], one["version"]): one for one in world.gateway.counting.told()}
 
 
 def run(world, *calls):
@@ -74,7 +75,7 @@ def test_everybody_is_counted_where_they_were_drawn(world, stream):
     counted = run(world, lambda client: ask(client, 60, stream=stream))
     canary, live, every = counted["v2", "v2"], counted["v2", "v1"], counted["", "v1"]
     assert canary["requests"] + live["requests"] == 60
-    assert live == {**every, "about": "v2"}
+    assert live == {**every, "about": comparison("v2", 0.5)}
     assert min(canary["requests"], live["requests"]) > 15
     assert sum(canary["times"]) == canary["checked"] == canary["requests"]
     assert canary["error"] == canary["empty"] == 0
@@ -82,6 +83,7 @@ def test_everybody_is_counted_where_they_were_drawn(world, stream):
 
 def test_a_canary_s_failure_is_its_own_although_live_answered(world):
     world.engines.does = "fail"
+    world.gateway.router.breaker._clock = lambda: 0.0  # it opens, and no pause of it ends
     counted = run(world, lambda client: ask(client, 40))
     assert counted["v2", "v2"]["error"] == counted["v2", "v2"]["requests"] == 3, "then the breaker keeps requests away"
     assert counted["v2", "v1"]["error"] == 0
@@ -165,9 +167,19 @@ def test_a_report_says_it_all_again_and_a_new_controller_understands(world):
     for report in reports:
         book.take(report, now)
     new = book.since_last()
-    assert new["v2", "v2"].requests + new["v2", "v1"].requests == 10
+    about = comparison("v2", 0.5)
+    assert new[about, "v2"].requests + new[about, "v1"].requests == 10
     assert (book.ready("v2", now, timedelta(seconds=5)), book.ready("v7", now, timedelta(seconds=5))) == (True, False)
     assert gateway.counting.reading is False, "the controller said that nothing is compared"
+
+
+def test_counts_of_another_share_are_forgotten(world):
+    run(world, lambda client: ask(client, 20))
+    counting, now = world.gateway.counting, world.gateway.router.policy
+    counting.keep(now)
+    assert len(counting.told()) == 3
+    counting.keep(canaries.with_share(now, "v2", 0.6, actor="t", reason="r"))
+    assert [one["about"] for one in counting.told()] == [""]
 
 
 def test_a_client_that_leaves_is_a_request_without_an_answer(world):

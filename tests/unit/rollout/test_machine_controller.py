@@ -14,7 +14,7 @@ from flywheel.rollout.live.result import LiveVerdict
 from flywheel.rollout.machine import take
 from flywheel.rollout.machine.book import Book
 from flywheel.rollout.machine.controller import Controller, read_told
-from flywheel.rollout.machine.tally import BUCKETS, CONTENT, Tally
+from flywheel.rollout.machine.tally import BUCKETS, CONTENT, Tally, comparison
 from flywheel.rollout.routing import Variant
 
 STEP = {"min_minutes": 1, "min_requests": 100, "watch_minutes": 10, "quality": "off", "silence_s": 30}
@@ -87,7 +87,8 @@ class World:
         live = rate * (1 - sum(shares.values()))
         pairs = {("", state.live.version): live}
         for version, share in shares.items():
-            pairs |= {(version, version): rate * share, (version, state.live.version): live}
+            about = comparison(version, share)
+            pairs |= {(about, version): rate * share, (about, state.live.version): live}
         for pair, n in pairs.items():
             kept = self.totals[replica].setdefault(pair, Tally())
             kept.add(_tally(round(n), round(n * self.error[pair[1]])))
@@ -184,6 +185,16 @@ def test_a_successor_begins_the_step_anew_and_skips_none(world):
     world.controller = world.new_controller()
     assert share(world.seconds(55)) == 0.25
     assert share(world.seconds(10)) == 0.5
+
+
+def test_a_successor_learns_of_failures_that_no_controller_saw(world):
+    """By then the gateway's breaker keeps nearly all requests away, so waiting for more of them would take long."""
+    world.seconds(20)
+    world.lease.taken, world.heard = False, False
+    world.error["v2"] = 1.0
+    world.seconds(20)
+    world.error["v2"], world.heard, world.controller = 0.0, True, world.new_controller()
+    assert world.seconds(3).canaries == []
 
 
 def test_only_the_holder_of_the_lease_acts_and_the_other_is_warm(world):

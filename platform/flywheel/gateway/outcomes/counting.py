@@ -19,7 +19,8 @@ from flywheel.gateway.asked import Asked
 from flywheel.gateway.assign import Assignment
 from flywheel.gateway.outcomes.reading import Reading, found_in
 from flywheel.gateway.record import Answer
-from flywheel.rollout.machine.tally import Tally, bucket_of
+from flywheel.rollout.machine.tally import Tally, bucket_of, comparison
+from flywheel.rollout.routing import Routing
 
 log = logging.getLogger(__name__)
 
@@ -98,10 +99,12 @@ class Counting:
             {"about": about, "version": version, **tally.told()} for (about, version), tally in self._tallies.items()
         ]
 
-    def keep(self, versions: set[str]) -> None:
-        """Forget comparisons with canaries that are none any more, and models that left the routing."""
+    def keep(self, routing: Routing) -> None:
+        """Forget comparisons with canaries that are none any more or have another share, and models that left."""
+        versions = {variant.version for variant in routing.variants()}
+        abouts = {"", *(comparison(canary.version, canary.share) for canary in routing.canaries)}
         for about, version in list(self._tallies):
-            if version not in versions or (about and about not in versions):
+            if version not in versions or about not in abouts:
                 del self._tallies[about, version]
 
     async def run(self) -> None:
@@ -139,12 +142,11 @@ def _pairs(assignment: Assignment) -> Iterator[Pair]:
     if assignment.how in {"pinned", "fallback"}:
         return
     version, live = assignment.variant.version, assignment.routing.live.version
-    if version != live:
-        yield version, version
-        return
-    yield "", live
+    if version == live:
+        yield "", live
     for canary in assignment.routing.canaries:
-        yield canary.version, live
+        if version in {live, canary.version}:
+            yield comparison(canary.version, canary.share), version
 
 
 def _served(answer: Answer) -> str:

@@ -57,8 +57,9 @@ class Telling:
     def _report(self) -> dict[str, Any]:
         self._seq += 1
         policy = self._router.policy
+        if policy is not None:
+            self._counting.keep(policy)
         versions = {variant.version for variant in policy.variants()} if policy else set[str]()
-        self._counting.keep(versions)
         ready = [version for version in sorted(versions | self._router.named()) if self._router.is_ready(version)]
         return {"replica": self._replica, "seq": self._seq, "ready": ready, "tallies": self._counting.told()}
 

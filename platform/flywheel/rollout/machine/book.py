@@ -1,9 +1,9 @@
 """What gateways told: reports of any number of replicas, added up by comparison. In memory only, and that is enough.
 
-A replica tells its totals and a number that grows. A controller that starts in the middle takes the first report of a
-replica as the beginning, unless it is that replica's first as well; from then on it counts what was added. So nothing
-is counted twice, a replica that restarts is a new one, and what happened while no controller was there is not counted:
-the step it happened in has to show its requests again.
+A replica tells its totals and a number that grows, and what was added since its last report is counted: nothing twice,
+and a replica that restarts is a new one. A controller that starts in the middle counts a comparison's totals as they
+are: they are of this canary with this share, so what went wrong while no controller was there is known to it at once
+(a canary that fails is hardly asked any more by then). Totals of the live model alone begin with its first report.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from flywheel.rollout.machine.tally import Tally
 log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]
-"""(canary that the request could have gone to, version it was drawn for); "" for all requests of the live model."""
-FORGET: Final = timedelta(minutes=5)
-"""A replica that is silent for so long is gone."""
+"""(``tally.comparison`` that the request is part of, version it was drawn for); "" for all of the live model."""
+FORGET: Final = timedelta(days=1)
+"""A replica that is silent for so long is gone; one that was forgotten too soon would be counted twice."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Book:
         known = self._replicas.get(name)
         if known is not None and seq <= known.seq:
             return
-        before = known.totals if known is not None else ({} if seq == 1 else totals)
+        before = known.totals if known is not None else _before(seq, totals)
         for pair, total in totals.items():
             self._new[pair].add(total.since(before.get(pair)))
         self._replicas[name] = Replica(seq, now, totals, ready)
@@ -71,6 +71,11 @@ class Book:
         for name in [name for name, replica in self._replicas.items() if now - replica.at > FORGET]:
             del self._replicas[name]
         return any(version in replica.ready for replica in heard) if heard else None
+
+
+def _before(seq: int, totals: dict[Pair, Tally]) -> dict[Pair, Tally]:
+    """What of a replica that is heard for the first time is not to be counted."""
+    return {} if seq == 1 else {pair: total for pair, total in totals.items() if not pair[0]}
 
 
 def _totals(told: Any) -> dict[Pair, Tally]:

@@ -13,7 +13,7 @@ from flywheel.rollout.machine.book import Book
 from flywheel.rollout.machine.compare import CanaryGuards, WatchGuards
 from flywheel.rollout.machine.sight import Sight
 from flywheel.rollout.machine.state import Candidate, RolloutState
-from flywheel.rollout.machine.tally import Tally
+from flywheel.rollout.machine.tally import Tally, comparison
 
 MOST_BEFORE: Final = 20_000
 """Requests that say how a live model does; of more, half are forgotten."""
@@ -44,10 +44,11 @@ class Look:
         """Hand what was told since the last time to the guards."""
         told, live = self.book.since_last(), state.live.version
         self._rates(told, live)
-        wanted = {(one.version, live) for one in state.candidates if one.stage == "canary"}
-        self._canaries = {pair: self._canaries.get(pair) or CanaryGuards(self._policy.guards) for pair in wanted}
+        shares = {(one.version, live): one.share for one in state.candidates if one.stage == "canary"}
+        self._canaries = {pair: self._canaries.get(pair) or CanaryGuards(self._policy.guards) for pair in shares}
         for (canary, _), guards in self._canaries.items():
-            guards.add(told.get((canary, canary)) or Tally(), told.get((canary, live)) or Tally(), now.timestamp())
+            about = comparison(canary, shares[canary, live])
+            guards.add(told.get((about, canary)) or Tally(), told.get((about, live)) or Tally(), now.timestamp())
         watch = self._watching(state, now)
         if watch is not None:
             watch.add(told.get(("", live)) or Tally(), now.timestamp())

@@ -18,6 +18,14 @@ CONTENT: Final = ("refusal", "personal", "obedience")
 """What is found by reading an answer; of those that were read (``checked``)."""
 
 
+def comparison(version: str, share: float) -> str:
+    """The name of a canary's comparison with the live model while it has that share.
+
+    Counts of two shares never mix: an outage at one of them would look like the canary's fault in the sum.
+    """
+    return f"{version}@{share:.6f}"
+
+
 def bucket_of(milliseconds: float) -> int:
     """The bucket of a time; times in bucket b are below ``edge_ms(b + 1)``."""
     if milliseconds <= FIRST_MS:
