@@ -31,8 +31,8 @@ def found_in(reading: Reading, privacy: PrivacyConfig) -> list[str]:
     if _personal(reading, answer, privacy):
         found.append("personal")
     system = [message.content for message in reading.messages if message.role == "system"]
-    asked = "\n".join(message.content for message in reading.messages if message.role in {"user", "tool"})
-    if obeys(asked, answer) or recites(system, answer):
+    asked = [message.content for message in reading.messages if message.role != "system"]
+    if obeys(answer, asked) or recites(answer, system, asked):
         found.append("obedience")
     return found
 
