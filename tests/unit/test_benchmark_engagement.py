@@ -21,7 +21,7 @@ def test_what_is_expected_is_what_happens():
     felt = worlds.satisfaction(world, requests)[:, : worlds.PLACES]
     assert (felt * did.opened).sum(axis=1).mean() == pytest.approx(expected.satisfaction, abs=0.02)
     plain = {"click": 1.0, "dwell": 1.0}
-    earned = did.opened + (did.stayed_ms >= worlds.LONG_MS)
+    earned = did.opened.astype(int) + (did.stayed_ms >= worlds.LONG_MS)
     assert earned.sum(axis=1).mean() == pytest.approx(worlds.worth(world, requests, shown, plain).reward, rel=0.03)
 
 
