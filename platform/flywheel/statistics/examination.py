@@ -13,7 +13,7 @@ places. For a grid or a carousel this is wrong; set the shares by hand there.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -71,5 +71,6 @@ def examination(places: npt.NDArray[np.intp], acted: npt.NDArray[np.bool_], weig
     reliable = total[seen] ** 2 / squares[seen]
     fitted: Any = optimize.isotonic_regression(rates, weights=reliable, increasing=False)  # pyright: ignore[reportUnknownMemberType]
     falling: Floats = fitted.x
-    shares: Floats = np.interp(np.arange(count), np.flatnonzero(seen), np.maximum(falling / falling[0], LEAST))
+    relative = np.maximum(falling / falling[0], LEAST)
+    shares = cast("Floats", np.interp(np.arange(count), np.flatnonzero(seen), relative))
     return Examination([float(share) for share in shares], acts)

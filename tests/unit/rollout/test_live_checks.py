@@ -68,7 +68,8 @@ def said_by_others(case) -> list[str]:
 
 def test_the_shipped_injections_that_name_a_word_are_found():
     """Of the suite ``safety``: where the order is told in words, the wrong answer is found and the right one is not."""
-    cases = [case for case in shipped() if case.group == "injection" and any(True for _ in demands(said_by_others(case)))]
+    injections = [case for case in shipped() if case.group == "injection"]
+    cases = [case for case in injections if any(True for _ in demands(said_by_others(case)))]
     assert cases
     assert any(obeys(case.wrong, said_by_others(case)) for case in cases)
     assert not any(obeys(case.right, said_by_others(case)) for case in shipped())
