@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Purpose = Literal["training", "evaluation", "third_party"]
 Role = Literal["system", "user", "assistant", "tool"]
 Api = Literal["chat", "completion"]
-TrafficKind = Literal["live", "shadow", "canary", "import", "synthetic"]
+TrafficKind = Literal["live", "shadow", "canary", "import", "synthetic", "taught"]
+TRAFFIC: Final = ("live", "canary", "import", "synthetic")
+"""What users asked and were answered: nobody sees a shadow's answer, and nobody asked what a model was taught."""
 FeedbackKind = Literal[
     "thumbs", "rating", "click", "copy", "dwell", "completion", "abandon",
     "reprompt", "correction", "comparison", "comment",
@@ -302,7 +304,7 @@ class Example(Record):
     weight: float = 1.0
     inference_ids: list[str]
     subject: str
-    origin: Literal["correction", "liked"]
+    origin: Literal["correction", "liked", "taught"]
 
 
 class Check(Record):

@@ -80,6 +80,12 @@ class ImportedReaction(Record):
             raise ValueError(f"{self.kind} needs a text")
         return self
 
+    @property
+    def doubts(self) -> bool:
+        """Whether it says that the answer is not right."""
+        low = self.value is not None and self.value < (0 if self.kind == "thumbs" else 3)
+        return self.kind == "correction" or (self.kind in {"thumbs", "rating"} and low)
+
 
 class ImportedInteraction(Record):
     """One interaction, as a line of a ``flywheel`` file says it and every reader makes it."""
@@ -93,6 +99,7 @@ class ImportedInteraction(Record):
     model: Text = "imported"
     consent: list[Purpose]
     feedback: list[ImportedReaction] = Field(default_factory=list)
+    taught: bool = Field(default=False, description="an answer that a model was taught, and no traffic")
 
     @model_validator(mode="after")
     def _plausible(self) -> Self:
@@ -100,6 +107,8 @@ class ImportedInteraction(Record):
             raise ValueError("the last message must not be the assistant's; the answer belongs into 'response'")
         if self.ts is not None and not _EARLIEST <= self.ts <= utcnow() + timedelta(days=1):
             raise ValueError("ts must be between the year 2000 and now")
+        if self.taught and any(one.doubts for one in self.feedback):
+            raise ValueError("what a model was taught must be right, and somebody corrected or disliked this answer")
         return self
 
 

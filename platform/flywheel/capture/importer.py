@@ -256,8 +256,10 @@ def _rows(line: ImportedInteraction, tenant: str, undated: datetime) -> tuple[In
     said = [part for message in line.messages for part in (message.role, message.content)]
     # Without consent the text is not stored; the same line with consent is another row, or it could never be.
     silent = ["no consent"] if not line.consent else []
+    kind = "taught" if line.taught else "import"
+    apart = [kind] if line.taught else []
     inference_id = uuid7_of(
-        ts, tenant, line.flow, line.user, line.session_id or "", line.model, line.response, *said, *silent
+        ts, tenant, line.flow, line.user, line.session_id or "", line.model, line.response, *said, *silent, *apart
     )
     inference = Inference(
         inference_id=inference_id,
@@ -267,7 +269,7 @@ def _rows(line: ImportedInteraction, tenant: str, undated: datetime) -> tuple[In
         session_id=line.session_id,
         subject=line.user,
         consent=line.consent,
-        traffic_kind="import",
+        traffic_kind=kind,
         model_version=line.model,
         messages=line.messages,
         choices=[line.response],

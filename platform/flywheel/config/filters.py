@@ -23,7 +23,7 @@ TAKEN: Final = frozenset({
     "no_training_consent", "ranked_list", "no_answer", "unsupported_form", "held_out", "no_feedback",
     "truncated_answer", "disliked_without_correction", "no_clear_feedback", "near_evaluation", "duplicate",
     "near_duplicate", "conflicting_target", "over_subject_cap", "over_replay_share", "over_older_share",
-    "over_max_examples", "quarantined", "semantic_duplicate",
+    "over_taught_share", "over_max_examples", "quarantined", "semantic_duplicate",
 })  # fmt: skip
 """Reasons that other steps give: a rule with one of them could not be told from that step."""
 

@@ -66,6 +66,9 @@ class FilterConfig(Config):
     older_per_new: float | None = Field(
         default=None, ge=0, description="replay share: rows that the model learnt from before, per new row; null: any"
     )
+    taught_per_other: float = Field(
+        default=0.35, ge=0, description="rehearsal share: rows of `flywheel import --taught`, per row of feedback"
+    )
     rules: tuple[FilterRule, ...] = Field(
         default=DEFAULT_RULES, description="asked in this order; a bound may name one of the thresholds above"
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
@@ -136,6 +136,17 @@ def pretraining_examples(count: int, seed: int) -> list[Example]:
         )
         for i, ticket in enumerate(generator.tickets(count))
     ]
+
+
+def write_taught(path: Path, examples: Sequence[Example]) -> Path:
+    """What the live model was taught with as an OpenAI fine-tuning file, for ``flywheel import --taught``."""
+    lines = [
+        {"messages": [*(one.model_dump(exclude_none=True) for one in example.messages),
+                      {"role": "assistant", "content": example.target}]}
+        for example in examples
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
 
 
 def old_intent_cases(count: int = 1_200, seed: int = 1) -> list[EvalCase]:

@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from flywheel.capture.importer import import_cases
+from flywheel.capture.importer import import_cases, import_interactions
+from flywheel.capture.readers import Reading
 from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
 from flywheel.demo import base_model, product
@@ -43,11 +44,13 @@ class Scale:
 
     requests: int
     old_cases: int
+    taught: int
+    """Messages of the first model's training that a turn may rehearse."""
     fresh_requests: int
 
 
-SCALES = {base_model.TINY: Scale(requests=4_000, old_cases=2_400, fresh_requests=120)}
-GENERAL_SCALE = Scale(requests=1_600, old_cases=800, fresh_requests=60)
+SCALES = {base_model.TINY: Scale(requests=4_000, old_cases=2_400, taught=600, fresh_requests=120)}
+GENERAL_SCALE = Scale(requests=1_600, old_cases=800, taught=300, fresh_requests=60)
 """A general model answers and learns a hundred times slower than tiny."""
 
 
@@ -88,6 +91,7 @@ def run_demo(
     try:
         progress.finish(f"{running.url} serves {running.live}")
         _import_cases(lake, config, scale.old_cases, progress)
+        _import_taught(lake, config, scale.taught, progress)
         before = _traffic(running.url, population, book, scale.requests, progress)
         _wait_for_capture(lake, config, before, progress)
         labels = _label(lake, config, Reviewer(book, seed=config.seed), progress)
@@ -174,6 +178,13 @@ def _population(config: FlywheelConfig, *, sabotage: bool) -> Population:
 def _import_cases(lake: Lake, config: FlywheelConfig, count: int, progress: Progress) -> None:
     path = product.write_cases(config.home_path() / "old-intents.jsonl", count, seed=config.seed + 1)
     import_cases(lake, config, path, progress=progress)
+
+
+def _import_taught(lake: Lake, config: FlywheelConfig, count: int, progress: Progress) -> None:
+    examples = product.pretraining_examples(count, config.seed)
+    path = product.write_taught(config.home_path() / "taught.jsonl", examples)
+    reading = Reading(format="openai", consent=["training"], taught=True)
+    import_interactions(lake, config, Keyring(config.home_path()), path, reading=reading, progress=progress)
 
 
 def _traffic(url: str, population: Population, book: TruthBook, count: int, progress: Progress) -> TrafficReport:

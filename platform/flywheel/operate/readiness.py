@@ -14,7 +14,7 @@ from flywheel.capture.consent import consented_ids
 from flywheel.config import FlywheelConfig
 from flywheel.evaluation.frozen import is_frozen
 from flywheel.lake.tables import Lake
-from flywheel.records import Consent, utcnow
+from flywheel.records import TRAFFIC, Consent, utcnow
 from flywheel.review.labels import latest_per_inference, read_labels
 from flywheel.rollout import routing
 from flywheel.workflow.cadence.reactions import explicit
@@ -103,7 +103,7 @@ def count(lake: Lake, config: FlywheelConfig) -> Counts:
     """Read the few columns that the checklist needs."""
     flow = config.flow
     columns = ["inference_id", "subject", "ts", "consent", "traffic_kind"]
-    answers = lake.read("inferences", flow=flow, columns=columns).filter(pc.field("traffic_kind") != "shadow")
+    answers = lake.read("inferences", flow=flow, columns=columns).filter(pc.field("traffic_kind").isin(TRAFFIC))
     consented = consented_ids(answers, lake.records("consents", Consent, flow=flow), "training", utcnow())
     said = explicit(lake.read("feedback", flow=flow, columns=["inference_id", "kind", "source"]))
     labels = read_labels(lake, flow)

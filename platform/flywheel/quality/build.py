@@ -19,7 +19,7 @@ from flywheel.quality.reward_data import Gathered, Preference, apart, gather
 from flywheel.quality.rows import Candidate, Drop, Exclusions
 from flywheel.quality.semantic import encoder_of, meant_by_suites
 from flywheel.quality.trust.apply import Suspect, Trusted, trusted
-from flywheel.records import Consent, Feedback, Inference, Record
+from flywheel.records import TRAFFIC, Consent, Feedback, Inference, Record
 from flywheel.telemetry import Progress, Silent
 
 R = TypeVar("R", bound=Record)
@@ -42,6 +42,7 @@ class BuildResult(Record):
     held_out: int
     corrections: int
     liked: int
+    taught: int = 0
     dropped: dict[str, int]
     quarantined: dict[str, int] = Field(
         default_factory=dict[str, int], description="feedback rows that nothing was built from, by reason"
@@ -54,6 +55,11 @@ class BuildResult(Record):
     def rows(self) -> list[Candidate]:
         """The candidates, ordered by inference id."""
         return read_rows(self.path(), Candidate)
+
+    def taught_rows(self) -> list[Candidate]:
+        """What the live model was taught with; no signal is measured of it, and nothing but training uses it."""
+        path = Path(self.folder) / "taught.jsonl"
+        return read_rows(path, Candidate) if path.exists() else []
 
     def drops(self) -> list[Drop]:
         """Every other captured inference with its reason."""
@@ -86,7 +92,9 @@ def build(
     """
     progress = progress or Silent()
     progress.start("candidates", "joining feedback")
-    inferences = [row for row in read(lake, config, "inferences", Inference, snapshot) if row.traffic_kind != "shadow"]
+    inferences = [
+        row for row in read(lake, config, "inferences", Inference, snapshot) if row.traffic_kind in (*TRAFFIC, "taught")
+    ]
     feedback = read(lake, config, "feedback", Feedback, snapshot)
     consents = read(lake, config, "consents", Consent, snapshot)
     allowed = consented(inferences, consents)
@@ -149,14 +157,16 @@ def _quarantine(lake: Lake, config: FlywheelConfig, identity: str, counted: Trus
     return dict(sorted(Counter(one.reason for one in counted.suspects).items()))
 
 
-def _result(rows: list[Candidate], drops: list[Drop], *, captured: int, work: Path) -> BuildResult:
+def _result(every: list[Candidate], drops: list[Drop], *, captured: int, work: Path) -> BuildResult:
+    rows, taught = ([row for row in every if (row.origin == "taught") == wanted] for wanted in (False, True))
     write_rows(work / "candidates.jsonl", rows)
+    write_rows(work / "taught.jsonl", taught)
     drops = sorted(drops, key=lambda drop: drop.inference_id)
     write_rows(work / "build-drops.jsonl", drops)
     reasons = Counter(drop.reason for drop in drops)
     free = [row for row in rows if row.held_out is None]
     return BuildResult(
-        id=content_id("candidates", [row.model_dump(mode="json") for row in rows]),
+        id=content_id("candidates", [row.model_dump(mode="json") for row in every]),
         folder=str(work),
         captured=captured,
         consented=captured - reasons["no_training_consent"],
@@ -164,5 +174,6 @@ def _result(rows: list[Candidate], drops: list[Drop], *, captured: int, work: Pa
         held_out=len(rows) - len(free),
         corrections=sum(row.origin == "correction" for row in free),
         liked=sum(row.origin == "liked" for row in free),
+        taught=len(taught),
         dropped=dict(sorted(reasons.items())),
     )

@@ -139,8 +139,11 @@ def _untrainable_form(inference: Inference) -> str | None:
 def _target(inference: Inference, events: list[Feedback], held_out: str | None) -> Candidate | None:
     answer = inference.choices[inference.choice_served]
     evidence = aggregate(events)
+    taught = inference.traffic_kind == "taught"
     correction = _majority([row for row in events if row.kind == "correction" and (row.text or "").strip()])
-    if correction is not None and not same_answer(correction.text or "", answer):
+    if taught and answer.strip():
+        target, origin, rater = answer, "taught", inference.subject
+    elif correction is not None and not same_answer(correction.text or "", answer):
         target, origin, rater = (correction.text or "").strip(), "correction", correction.subject
     elif (correction is not None or liked(evidence)) and answer.strip() and inference.finish_reason != "length":
         target, origin, rater = answer, "liked", _liker(events, inference.subject)

@@ -23,7 +23,7 @@ from flywheel.quality.filters import Columns, verdicts
 from flywheel.quality.filters_check import check_filter
 from flywheel.quality.filters_weights import weigh
 from flywheel.quality.known import known_groups, notice, report
-from flywheel.quality.replay import cap, cap_total, replay_liked, replay_older, without
+from flywheel.quality.replay import cap, cap_total, replay_liked, replay_older, taught_share, without
 from flywheel.quality.reward import RewardModels, train_reward
 from flywheel.quality.rows import Candidate, Drop, Exclusions, Funnel
 from flywheel.quality.score import ScoreResult, SignalTable, read_signals, score
@@ -43,6 +43,7 @@ class Dataset(Record):
     examples: int
     corrections: int
     liked: int
+    taught: int = 0
     funnel: Funnel
     filter_version: str
     drops_key: str
@@ -116,7 +117,7 @@ def curate_rows(
     chosen = select(
         rows, signals, filter_config, max_examples=config.quality.max_examples, seed=config.seed,
         older=older,
-        groups_of=known.of if known else None, dedup=config.quality.dedup,
+        taught=built.taught_rows(), groups_of=known.of if known else None, dedup=config.quality.dedup,
     )  # fmt: skip
     funnel = count(built, chosen)
     examples = [to_example(row, chosen.weights.get(row.inference_id, 1.0)) for row in chosen.kept]
@@ -151,7 +152,8 @@ def curate_rows(
     origins = Counter(example.origin for example in examples)
     return Dataset(
         id=identity, flow=config.flow, examples=len(examples), corrections=origins["correction"],
-        liked=origins["liked"], funnel=funnel, filter_version=filter_config.version, drops_key=key,
+        liked=origins["liked"], taught=origins["taught"], funnel=funnel,
+        filter_version=filter_config.version, drops_key=key,
     )  # fmt: skip
 
 
@@ -163,11 +165,13 @@ def select(
     max_examples: int,
     seed: int,
     older: Collection[str] = frozenset(),
+    taught: Sequence[Candidate] = (),
     groups_of: Callable[[Sequence[str]], list[int]] | None = None,
     dedup: DedupConfig | None = None,
 ) -> Selection:
     """Pure: hold-outs, filter, near-duplicates, one person's cap, replay shares, total cap; in that order.
 
+    ``taught`` is what the live model was taught with; nobody judged it, so it meets no rule, and its share counts.
     ``groups_of`` knows near-duplicates by their ids; ``dedup`` may name an encoder that finds those in other words.
     """
     held = [row for row in rows if row.held_out is not None]
@@ -178,24 +182,27 @@ def select(
     drops += [verdict for verdict in passed if isinstance(verdict, Drop)]
     kept = [row for row, verdict in zip(kept, passed, strict=True) if not isinstance(verdict, Drop)]
     if not config.enabled:
-        return Selection(kept, drops)
+        return Selection([*kept, *taught], drops)
 
     def best(row: Candidate) -> tuple[float, int, str]:
         return -reward[row.inference_id], stable_hash(str(seed), row.inference_id), row.inference_id
 
+    rehearsed = min(len(taught), round(max_examples * config.taught_per_other / (1 + config.taught_per_other)))
+    room = max_examples - rehearsed
     drawn = older if config.older_per_new is not None else frozenset[str]()
     steps: list[Callable[[list[Candidate]], tuple[list[Candidate], list[Drop]]]] = [
         lambda some: near_duplicates(some, threshold=config.near_duplicate_jaccard, reward=reward, groups_of=groups_of),
         lambda some: _meaning(some, dedup or DedupConfig(), reward),
         lambda some: _cap_people(some, config.max_per_subject, best),
         lambda some: replay_liked(some, config.liked_per_correction, seed),
-        lambda some: replay_older(some, config.older_per_new, older, seed, most=max_examples),
-        lambda some: cap_total(some, max_examples, drawn, best),
+        lambda some: replay_older(some, config.older_per_new, older, seed, most=room),
+        lambda some: cap_total(some, room, drawn, best),
     ]
     for step in steps:
         kept, more = step(kept)
         drops += more
-    return Selection(kept, drops, _weights(kept, signals, config))
+    again, more = taught_share(taught, len(kept), config.taught_per_other, seed)
+    return Selection([*kept, *again], drops + more, _weights(kept, signals, config))
 
 
 def _weights(kept: Sequence[Candidate], signals: SignalTable, config: FilterConfig) -> dict[str, float]:

@@ -1,14 +1,16 @@
-"""What is repeated so that new skills do not cost old ones: liked answers, and rows that were learnt from before.
+"""What is repeated so that new skills do not cost old ones.
 
-Rehearsing a share of earlier data is the plain remedy against catastrophic forgetting (Robins 1995). Both shares are
-drawn by hash and not by reward, so that what is repeated looks like traffic and not like its easiest part. An older
-row is never fetched from an earlier dataset: it must be a candidate of *now*, so it was consented to, is not erased,
-is not held out, overlaps with nothing that judges, and passed today's filter like any other row.
+It is liked answers, rows that were learnt from before, and what the live model was taught with before there was any
+feedback (``flywheel import --taught``). Rehearsing a share of earlier data is the plain remedy against catastrophic
+forgetting (Robins 1995). All shares are drawn by hash and not by reward, so that what is repeated looks like traffic
+and not like its easiest part. An older row is never fetched from an earlier dataset: it must be a candidate of *now*,
+so it was consented to, is not erased, is not held out, overlaps with nothing that judges, and passed today's filter
+like any other row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from flywheel.lake.manifests import Manifest
@@ -54,6 +56,13 @@ def replay_older(rows: list[Candidate], share: float | None, older: Collection[s
     old = [row for row in rows if row.inference_id in older]
     new = min(len(rows) - len(old), round(most / (1 + share)))
     _, drops = cap(old, round(share * new), "over_older_share", by_hash(seed, "older"))
+    return without(rows, drops), drops
+
+
+def taught_share(taught: Sequence[Candidate], others: int, share: float, seed: int) -> Split:
+    """What a model was taught with, beyond ``share`` per other row leaves; ``others`` is their number."""
+    rows = list(taught)
+    _, drops = cap(rows, round(share * others), "over_taught_share", by_hash(seed, "taught"))
     return without(rows, drops), drops
 
 

@@ -46,8 +46,8 @@ class Candidate(Record):
     ts: datetime
     messages: list[Message]
     answer: str = Field(description="the answer that was served")
-    target: str = Field(description="the correction, or the served answer where it was liked")
-    origin: Literal["correction", "liked"]
+    target: str = Field(description="the correction, the served answer where it was liked, or what a model was taught")
+    origin: Literal["correction", "liked", "taught"]
     evidence: Evidence = Field(default_factory=Evidence)
     rater_reliability: float | None = Field(
         default=None, description="chance that the rater is right, by agreement; None: nobody else can tell"

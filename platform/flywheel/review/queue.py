@@ -10,12 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from flywheel.config import LabelsConfig
-from flywheel.records import Feedback, Inference, Label, Split
+from flywheel.records import TRAFFIC, Feedback, Inference, Label, Split
 from flywheel.review.splits import label_split
 from flywheel.text.hashing import unit_interval
 from flywheel.text.normalise import normalise
-
-_TRAFFIC = frozenset({"live", "canary", "import", "synthetic"})
 
 
 class Other(NamedTuple):
@@ -118,7 +116,7 @@ def usable(
     """Every answer that may be judged, with its split: consented traffic with text, of subjects in a split."""
     allowed = frozenset(consented)
     for row in inferences:
-        if row.inference_id not in allowed or row.traffic_kind not in _TRAFFIC:
+        if row.inference_id not in allowed or row.traffic_kind not in TRAFFIC:
             continue
         if not row.messages or not 0 <= row.choice_served < len(row.choices):
             continue

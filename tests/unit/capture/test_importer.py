@@ -245,6 +245,17 @@ def test_flags_fill_what_lines_leave_open_and_nothing_else(pipeline, write):
     assert rows["triage"].consent == ["training", "evaluation"]
 
 
+def test_what_a_model_was_taught_is_no_traffic_and_must_be_right(pipeline, write):
+    taught = Reading("flywheel", taught=True)
+    praised = {**LINE, "feedback": [{"kind": "thumbs", "value": 1}]}
+    report = run(pipeline, write(LINE, praised), reading=taught)
+    assert (report.inferences, report.feedback, report.rejected) == (1, 0, 1)
+    assert [row.traffic_kind for row in pipeline.inferences()] == ["taught"]
+    assert run(pipeline, write(praised), reading=taught).inferences == 0
+    # The same line as traffic is another row.
+    assert run(pipeline, write(praised)).inferences == 1
+
+
 def test_a_format_that_does_not_exist_is_named_with_the_nearest(pipeline, write):
     with pytest.raises(UsageError, match="did you mean 'openai'"):
         run(pipeline, write(LINE), reading=Reading("opanai"))

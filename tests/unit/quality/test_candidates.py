@@ -86,3 +86,10 @@ def test_answers_that_are_no_text_in_a_chat_template_are_dropped_by_name(inferen
     kept, reasons = built(rows, [reaction(row.inference_id, "correction", text="better") for row in rows])
     assert not kept
     assert set(reasons.values()) == {"unsupported_form"}
+
+
+def test_what_a_model_was_taught_needs_no_feedback_but_consent_and_room(inference, reaction):
+    some = [inference(name, traffic_kind="taught") for name in "abc"] + [inference("d")]
+    rows, reasons = built(some, [], consented={"a", "b", "d"}, excluded=Exclusions(inference_ids={"b": "label_gate"}))
+    assert [(row.inference_id, row.origin, row.target) for row in rows] == [("a", "taught", '{"a":"x"}')]
+    assert reasons == {"b": "held_out", "c": "no_training_consent", "d": "no_feedback"}

@@ -102,3 +102,22 @@ def test_weights_reach_the_examples_and_their_ids(candidate):
 def test_a_capped_row_says_its_place(candidate):
     result = chosen(rows(candidate, 5, rater="one"), set(), max_per_subject=3)
     assert sorted(drop.detail for drop in result.drops) == ["place 4 of 5, 3 stay", "place 5 of 5, 3 stay"]
+
+
+def test_what_was_taught_is_a_share_of_the_other_rows_and_meets_no_rule(candidate):
+    some, taught = rows(candidate, 40), rows(lambda key, *rest, **over: candidate(f"t{key}", *rest, **over), 60)
+    rules = FilterConfig(min_votes=0, near_duplicate_jaccard=1.0, taught_per_other=0.5, max_per_subject=40)
+    worst = {row.inference_id: {"agreement": 0.0} for row in taught}
+
+    def result(most=1000, config=rules, seed=0):
+        chosen = select(some, worst, config, max_examples=most, seed=seed, taught=taught)
+        assert len(chosen.kept) + len(chosen.drops) == len(some) + len(taught)
+        return chosen, {row.inference_id for row in chosen.kept if row.inference_id.startswith("t")}
+
+    chosen, again = result()
+    assert (len(chosen.kept), len(again)) == (60, 20)
+    assert {drop.reason for drop in chosen.drops} == {"over_taught_share"}
+    assert again == result()[1] != result(seed=1)[1]
+    full, again = result(most=30)
+    assert (len(full.kept), len(again)) == (30, 10)
+    assert len(result(config=rules.model_copy(update={"taught_per_other": 0.0}))[1]) == 0

@@ -48,6 +48,8 @@ class Reading(NamedTuple):
     """Where lines of other formats hold the user: ``metadata.customer``."""
     consent: list[Purpose] | None = None
     """Default: none."""
+    taught: bool = False
+    """The lines are what a model was taught with, and no traffic."""
 
     def checked(self) -> Reading:
         """Itself.
@@ -83,7 +85,7 @@ class InteractionReader:
         row = validated(ImportedInteraction, self._completed(fields, data, FORMATS[name].states_consent))
         self.format = name
         self.ignored.update(ignored)
-        return row
+        return row.model_copy(update={"feedback": []}) if row.taught else row
 
     def _completed(self, fields: dict[str, Any], data: dict[str, Any], states_consent: bool) -> dict[str, Any]:
         given = self._reading
@@ -96,6 +98,7 @@ class InteractionReader:
             **{key: value for key, value in assumed.items() if value is not None},
             **fields,
             **({"user": named} if named else {}),
+            **({"taught": True} if given.taught else {}),
         }
 
 

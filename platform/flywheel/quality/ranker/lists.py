@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from flywheel.inference.item_features import Item, asked_words
 from flywheel.lake.codec import decode_column
-from flywheel.records import Inference, Message
+from flywheel.records import TRAFFIC, Inference, Message
 from flywheel.statistics.place_chances import Floats, place_chances
 from flywheel.statistics.policies import Policy
 from flywheel.text.hashing import stable_hash
@@ -78,7 +78,7 @@ def ranked_lists(inferences: pa.Table, *, allowed: Collection[str], reported: Co
     """
     rows = inferences.filter(_filled_lists(inferences["ranking"]))
     known = pc.field("inference_id").isin(pa.array(sorted(allowed), pa.string()))
-    rows = rows.filter(known & (pc.field("traffic_kind") != "shadow")).sort_by(
+    rows = rows.filter(known & (pc.field("traffic_kind").isin(TRAFFIC))).sort_by(
         [("ts", "ascending"), ("inference_id", "ascending")]
     )
     messages = decode_column(rows["messages"], Inference, "messages")

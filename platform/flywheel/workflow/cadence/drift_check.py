@@ -16,7 +16,7 @@ from flywheel.evaluation import cases as suites
 from flywheel.evaluation.run import evaluate
 from flywheel.lake.store import ObjectStore
 from flywheel.lake.tables import Lake, open_lake
-from flywheel.records import Consent, Inference, Label, Record, utcnow
+from flywheel.records import TRAFFIC, Consent, Inference, Label, Record, utcnow
 from flywheel.review.labels import read_labels
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Routing
@@ -134,7 +134,7 @@ class _Check:
     def _cases(self) -> tuple[list[Fresh], list[Fresh]]:
         """Cases that were labelled before the live model became live, and those of its own traffic since."""
         lake, flow = self.lake, self.config.flow
-        rows = [row for row in lake.records("inferences", Inference, flow=flow) if row.traffic_kind != "shadow"]
+        rows = [row for row in lake.records("inferences", Inference, flow=flow) if row.traffic_kind in TRAFFIC]
         allowed = consented_ids(rows, lake.records("consents", Consent, flow=flow), "evaluation", utcnow())
         by_id = {row.inference_id: row for row in rows if row.inference_id in allowed}
         suites.store_cases(lake, flow, suites.random_suite(self.labels, by_id))

@@ -15,7 +15,7 @@ from flywheel.evaluation.failing import says_wrong
 from flywheel.lake.schemas import from_arrow
 from flywheel.lake.tables import Lake
 from flywheel.quality.candidates import LATEST_COUNTS, aggregate, explicit_score, opinions
-from flywheel.records import Consent, Feedback
+from flywheel.records import TRAFFIC, Consent, Feedback
 
 SAID = ("feedback_id", "inference_id", "flow", "ts", "ingest_ts", "subject", "kind", "value", "text", "source")
 ASKED = (
@@ -65,7 +65,7 @@ def read_judged(lake: Lake, flow: str, now: datetime) -> list[Judged]:
     said = explicit(lake.read("feedback", flow=flow, columns=SAID))
     asked = _of(lake.read("inferences", flow=flow, columns=ASKED), said["inference_id"].unique())
     # Of a ranked list nobody can say that an answer of the model was right or wrong.
-    asked = asked.filter((pc.field("traffic_kind") != "shadow") & pc.field("list_log_propensity").is_null())
+    asked = asked.filter((pc.field("traffic_kind").isin(TRAFFIC)) & pc.field("list_log_propensity").is_null())
     consents = lake.records("consents", Consent, flow=flow)
     train, judge = (consented_ids(asked, consents, purpose, now) for purpose in ("training", "evaluation"))
     seen, events = _first_seen(said), opinions(from_arrow(said, Feedback))

@@ -46,7 +46,7 @@ class Explanation(Record):
     reason: str | None = None
     detail: str | None = None
     consent: bool = Field(description="whether the person agrees to training now; if not, no signal is shown")
-    origin: Literal["correction", "liked"] | None = None
+    origin: Literal["correction", "liked", "taught"] | None = None
     stages: list[Stage] = Field(default_factory=list[Stage])
     signals: dict[str, float | None] = Field(default_factory=dict)
     trace: Trace | None = None
@@ -206,13 +206,14 @@ def _measured(lake: Lake, manifest: Manifest, row: Candidate, used: FilterConfig
     wanted = (pc.field("inference_id") == row.inference_id) & pc.field("version").isin(sorted(versions))
     signals = {one["signal"]: one["value"] for one in table.filter(wanted).to_pylist()}
     seed = str(manifest.seed)
-    liked = {"liked": unit_interval(seed, "replay", row.inference_id)} if row.origin == "liked" else {}
+    draw = {"liked": "replay", "taught": "taught"}.get(row.origin)
+    drawn = {row.origin: unit_interval(seed, draw, row.inference_id)} if draw else {}
     older = {"older": unit_interval(seed, "older", row.inference_id)} if used.older_per_new is not None else {}
     return {
         "origin": row.origin,
         "signals": dict(sorted(signals.items())),
         "trace": trace(signals, used, correction=row.origin == "correction") if signals else None,
-        "draws": {**liked, **older},
+        "draws": {**drawn, **older},
     }
 
 

@@ -26,6 +26,7 @@ STAGES: Final[tuple[tuple[str, frozenset[str]], ...]] = (
     ("cap per person", frozenset({"over_subject_cap"})),
     ("replay share of liked rows", frozenset({"over_replay_share"})),
     ("replay share of older rows", frozenset({"over_older_share"})),
+    ("rehearsal share of what was taught", frozenset({"over_taught_share"})),
     ("size of the dataset", frozenset({"over_max_examples"})),
 )
 """What a row passes, in order, and the reasons that rows leave with there."""

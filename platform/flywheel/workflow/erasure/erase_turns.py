@@ -26,7 +26,7 @@ from flywheel.workflow.turns.steps import Artifact, TurnHandle, turn_ids
 from flywheel.workflow.turns.turn import step_key
 
 CANDIDATE_FILES: Final = tuple(
-    f"{name}.jsonl" for name in ("candidates", "build-drops", "preferences", "preference-drops", "quarantine")
+    f"{name}.jsonl" for name in ("candidates", "taught", "build-drops", "preferences", "preference-drops", "quarantine")
 )
 """Rows of a turn's folder that name people and what they said."""
 ENDED: Final = "a person was erased, and rows that it was built on are gone"

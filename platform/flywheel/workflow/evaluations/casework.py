@@ -16,7 +16,7 @@ from flywheel.evaluation.failing import signs_of_failure, split_failures
 from flywheel.evaluation.frozen import freeze, frozen_suites, is_frozen
 from flywheel.evaluation.slices import question, served
 from flywheel.lake.tables import Lake
-from flywheel.records import Consent, EvalCase, EvalResult, Feedback, Inference, Judgement, utcnow
+from flywheel.records import TRAFFIC, Consent, EvalCase, EvalResult, Feedback, Inference, Judgement, utcnow
 from flywheel.registry.versions import versions
 from flywheel.review.labels import read_labels
 from flywheel.rollout import routing
@@ -59,7 +59,7 @@ def _mine(lake: Lake, config: FlywheelConfig, progress: Progress) -> MiningRepor
     rows = [
         row
         for row in lake.records("inferences", Inference, flow=flow)
-        if row.traffic_kind != "shadow" and not row.ranking  # a ranked list is no question that a model answers
+        if row.traffic_kind in TRAFFIC and not row.ranking  # a ranked list is no question that a model answers
     ]
     feedback = lake.records("feedback", Feedback, flow=flow)
     signs = signs_of_failure(rows, feedback, lake.records("judgements", Judgement, flow=flow))

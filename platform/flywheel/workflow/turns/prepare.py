@@ -13,7 +13,7 @@ from flywheel.lake.manifests import read_manifest
 from flywheel.lake.tables import Lake
 from flywheel.quality.curate import read_examples
 from flywheel.quality.rows import TUNE, Exclusions
-from flywheel.records import EvalCase, Feedback, Inference, Judgement, Label, Record, utcnow
+from flywheel.records import TRAFFIC, EvalCase, Feedback, Inference, Judgement, Label, Record, utcnow
 from flywheel.registry.versions import untainted
 from flywheel.review.labels import read_labels, read_splits
 from flywheel.review.splits import label_split, sides
@@ -72,7 +72,7 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         version = done["snapshot"]["tables"].get(table)
         return [] if version is None else lake.records(table, model, flow=config.flow, at=version)
 
-    inferences = [row for row in rows("inferences", Inference) if row.traffic_kind != "shadow"]
+    inferences = [row for row in rows("inferences", Inference) if row.traffic_kind in TRAFFIC]
     feedback = rows("feedback", Feedback)
     progress.update(0, None, "splitting failures")
     stored = suites.stored_cases(lake, config.flow)

@@ -28,7 +28,7 @@ from flywheel.quality.goodhart.tables import Rows
 from flywheel.quality.rows import Candidate, Evidence
 from flywheel.quality.score import SignalTable
 from flywheel.quality.signals.engagement import engagement
-from flywheel.records import Consent, Feedback, Label, utcnow
+from flywheel.records import TRAFFIC, Consent, Feedback, Label, utcnow
 from flywheel.review.settle import opinions as label_opinions
 from flywheel.review.settle import says_right
 from flywheel.workflow.turns.sweep import tune_rows
@@ -55,7 +55,7 @@ class Served:
 def read_served(lake: Lake, config: FlywheelConfig, ends: Sequence[datetime]) -> Served:
     """Answers of all periods. ``ends``: when each turn looked at the tables, oldest first."""
     table = lake.read("inferences", flow=config.flow, columns=ASKED)
-    table = table.filter((pc.field("traffic_kind") != "shadow") & pc.field("list_log_propensity").is_null())
+    table = table.filter((pc.field("traffic_kind").isin(TRAFFIC)) & pc.field("list_log_propensity").is_null())
     allowed = consented_ids(table, lake.records("consents", Consent, flow=config.flow), "evaluation", utcnow())
     table = table.filter(pc.field("inference_id").isin(pa.array(sorted(allowed), pa.string())))
     rows = table.to_pylist()
