@@ -93,10 +93,12 @@ class World:
         return self.serve(use)
 
     def row(self):
-        path = next(outbox_folder(self.config).glob("*.db"))
-        with sqlite3.connect(path) as db:
-            (body,) = db.execute("select body from events where kind = 'inference' order by seq desc").fetchone()
-        return Inference.model_validate(json.loads(body))
+        """The newest of all the outboxes: each gateway has one of its own."""
+        bodies = []
+        for path in outbox_folder(self.config).glob("*.db"):
+            with sqlite3.connect(path) as db:
+                bodies += db.execute("select body from events where kind = 'inference'").fetchall()
+        return max((Inference.model_validate(json.loads(body)) for (body,) in bodies), key=lambda row: row.ts)
 
 
 def test_until_one_is_promoted_the_products_scores_count(tmp_path):
