@@ -195,6 +195,10 @@ class RolloutConfig(Config):
     """Shadow and promotion."""
 
     shadow_share: float = Field(default=1.0, gt=0, le=1, description="share of consented live traffic mirrored")
+    shadow_budget: float | None = Field(
+        default=None, gt=0, description="several shadows: their answers a live request, of all together. Shares then "
+        "follow the live verdicts, to the two that may be best; null: every share stays as it was given",
+    )  # fmt: skip
     live: LiveQualityConfig = Field(default_factory=LiveQualityConfig)
     shadow_wait_s: float = Field(default=180, ge=0, description="how long a turn waits for shadow pairs")
     gate: GatePolicy = Field(default_factory=GatePolicy)

@@ -10,6 +10,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, LeaseHeldError
 from flywheel.rollout import canary_steps
 from flywheel.rollout import routing as truth
+from flywheel.rollout.history import decisions
 from flywheel.rollout.live.result import LiveVerdict
 from flywheel.rollout.machine import take
 from flywheel.rollout.machine.book import Book
@@ -313,3 +314,34 @@ def test_the_shadow_s_word_goes_with_the_candidate_and_outlives_the_controller(m
     assert share(world.seconds(70)) == 0.5
     world.controller = controller()
     assert world.seconds(70).live.version == "v2"
+
+
+def test_the_shadows_budget_follows_the_verdicts_and_no_candidate_in_a_rollout_leaves_by_them(monkeypatch):
+    world = World(monkeypatch)
+    for name in ("v3", "v4"):
+        promotion.shadow(world.lake, CONFIG, Variant(version=name, folder=f"/{name}"))
+    take.pause(world.lake, CONFIG, "v2", reason="stays in the shadow", actor="me")
+
+    def said(name, mean, units=500):
+        return LiveVerdict(
+            flow="triage", candidate=name, live="v1", source="shadow", pairs=units, units=units, missing=0, mean=mean,
+            low=mean - 0.05, high=mean + 0.05, planned_units=900, state="undecided", reasons=[],
+        )  # fmt: skip
+
+    words = [said("v2", -0.2), said("v3", 0.1)]
+    config = FlywheelConfig.model_validate({"rollout": {"canary_steps": [0.25], "shadow_budget": 0.8, "step": STEP}})
+    world.controller = Controller(world.lake, config, verdicts=lambda: words, now=lambda: world.now, lease=world.lease)
+
+    def shares(seconds):
+        return {one.version: one.share for one in world.seconds(seconds).shadows}
+
+    assert shares(61) == {"v2": 1.0, "v3": 1.0, "v4": 1.0}, "of v4 nothing is known yet"
+    words.append(said("v4", 0.08))
+    assert shares(61) == {"v2": 0.02, "v3": 0.4, "v4": 0.4}
+    n = world.routing.n
+    assert shares(200) == {"v2": 0.02, "v3": 0.4, "v4": 0.4}
+    assert world.routing.n == n
+    words[2] = said("v4", -0.1)
+    assert shares(61) == {"v2": 0.02, "v3": 0.8}
+    assert [one.version for one in world.routing.rollouts] == ["v2"]
+    assert [row.action for row in decisions(world.lake, "triage")][-2:] == ["shadow", "unshadow"]

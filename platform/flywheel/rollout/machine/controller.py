@@ -42,6 +42,7 @@ BEAT_S: Final = 5.0
 ROWS_S: Final = 5.0
 REPAIR_S: Final = 15.0
 TELL_S: Final = 5.0
+SHARES_S: Final = 60.0
 INBOX: Final = 10_000
 
 
@@ -119,7 +120,7 @@ class Controller:
         if not self._leads():
             return False
         step = next_step(state, sights, self._config.rollout, now)
-        taken = step is not None and self._take(step)
+        taken = self._take(step) if step is not None else self._allocate()
         self._tell(state, sights, now)
         self._keep_rates()
         self._repair()  # last: it talks to MLflow, which may not answer for long
@@ -180,6 +181,11 @@ class Controller:
         self.problem = None
         log.warning("rollout: %s %s: %s", step.action, step.version, step.reason)
         return change.changed
+
+    def _allocate(self) -> bool:
+        if self._routing is None or not self._due("shares", SHARES_S):
+            return False
+        return take.allocate(self._lake, self._config, self._routing, self._verdicts())
 
     def _give_up(self, step: Step, why: str) -> bool:
         """A candidate that may not go on waits for a person; that a model cannot be taken back is said each time."""

@@ -21,6 +21,8 @@ from flywheel.rollout import canaries, canary_steps, promotion
 from flywheel.rollout import routing as truth
 from flywheel.rollout.enrolled import Enrolled, PausedBy
 from flywheel.rollout.history import ROLLOUT
+from flywheel.rollout.live.allocate import LEAST, shadow_shares, with_shares
+from flywheel.rollout.live.result import LiveVerdict
 from flywheel.rollout.machine.rules import next_share
 from flywheel.rollout.machine.sight import Step
 from flywheel.rollout.promotion import Change, apply, identity_of, needed, project
@@ -122,6 +124,27 @@ def back(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, actor
     if any(one.version == version for one in now.shadows):
         return promotion.unshadow(lake, config, version, reason=reason, actor=actor)
     return promotion.rollback(lake, config, bad=version, reason=reason, actor=actor)
+
+
+def allocate(lake: Lake, config: FlywheelConfig, routing: Routing, verdicts: Sequence[LiveVerdict]) -> bool:
+    """Move the shadow's budget to where it decides something, where several share it; whether anything moved.
+
+    Who cannot be the best any more leaves the shadow, but for candidates in a rollout: those leave by its rules.
+    """
+    budget = config.rollout.shadow_budget
+    words = {one.candidate: one for one in verdicts if one.source == "shadow" and one.live == routing.live.version}
+    names = [one.version for one in routing.shadows]
+    if budget is None or len(names) < 2 or not words.keys() >= set(names):
+        return False
+    enrolled = dict.fromkeys((one.version for one in routing.rollouts), LEAST)
+    shares = enrolled | shadow_shares([words[name] for name in names], budget=budget)
+    reason = "shares of the shadow follow the live verdicts"
+
+    def step(now: Routing | None) -> Routing | None:
+        same = now is not None and now.n == routing.n
+        return with_shares(routing, shares, actor=ACTOR, reason=reason) if same else None
+
+    return apply(lake, config, step).changed
 
 
 def grounds(lake: Lake, flow: str, decision_id: str) -> Grounds | None:
