@@ -115,7 +115,7 @@ class TrustConfig(Config):
     confirmed: float = Field(default=0.8, gt=0.5, le=1, description="others leave it at least this chance: it stays")
     min_voices: int = Field(default=2, ge=1, description="others that must have spoken before a vote is contradicted")
     reliability_gap: float = Field(
-        default=0.15, gt=0, lt=1, description="a rater this far below the mean reliability only counts where confirmed"
+        default=0.25, gt=0, lt=1, description="a rater this far below the mean reliability only counts where confirmed"
     )
     ring_accounts: int = Field(
         default=5, ge=2, description="accounts that agree with each other and with nobody else are a ring from here on"
