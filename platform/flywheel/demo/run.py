@@ -49,8 +49,8 @@ class Scale:
     fresh_requests: int
 
 
-SCALES = {base_model.TINY: Scale(requests=4_000, old_cases=2_400, taught=600, fresh_requests=120)}
-GENERAL_SCALE = Scale(requests=1_600, old_cases=800, taught=300, fresh_requests=60)
+SCALES = {base_model.TINY: Scale(requests=4_000, old_cases=2_400, taught=1_000, fresh_requests=120)}
+GENERAL_SCALE = Scale(requests=1_600, old_cases=800, taught=400, fresh_requests=60)
 """A general model answers and learns a hundred times slower than tiny."""
 
 

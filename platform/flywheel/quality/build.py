@@ -119,7 +119,8 @@ def build(
     result = _result(rows, drops + repeated, captured=len(inferences), work=work)
     result = result.model_copy(update={"quarantined": _quarantine(lake, config, result.id, counted, work)})
     aside = f", {len(counted.suspects):,} reactions in quarantine" if counted.suspects else ""
-    progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured{aside}")
+    again = f", {result.taught:,} to rehearse" if result.taught else ""
+    progress.finish(f"{result.candidates:,} candidates of {result.captured:,} captured{again}{aside}")
     return result
 
 

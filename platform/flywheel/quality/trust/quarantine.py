@@ -26,7 +26,9 @@ TEXT_VOTES = 5
 """Votes for one text that others can judge, before the text itself is judged: five of five are not chance."""
 Z = 1.96
 PRIOR_VOTES = 4.0
-"""Weight of the mean reliability in a rater's own: two thirds of it are left after two votes."""
+"""Weight of the mean reliability in a rater's own while truth and reliabilities are estimated together."""
+FEW_VOTES = 2.0
+"""The same where a rater is judged by it: an account that said little, and was wrong, has little to show for it."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,12 @@ def weigh(said: Statements, config: TrustConfig) -> Evidence:
     judged = said.positive & (agreement.others[place] > 0)
     bad = _bad_text(said, judged, supported < 1 - config.confirmed)
     guilt = np.bincount(actor[said.rater][bad & ~judged], minlength=len(agreement.reliability))
-    known = agreement.evidence + PRIOR_VOTES
+    before, known = agreement.evidence + PRIOR_VOTES, agreement.evidence + FEW_VOTES
+    own = (agreement.reliability * before - (PRIOR_VOTES - FEW_VOTES) * agreement.mean) / known
     return Evidence(
         said=said, actor=actor[said.rater], members=np.bincount(actor)[actor[said.rater]], agreement=agreement,
         supported=supported, others=agreement.others[place], ring=ring, bad_text=bad,
-        reliability=agreement.reliability * known / (known + guilt),
+        reliability=np.clip(own, 0, 1) * known / (known + guilt),
     )  # fmt: skip
 
 
