@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 FAILURES = 3
 """In a row, before it is left alone."""
-FIRST_PAUSE_S, LAST_PAUSE_S = 5.0, 300.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 300.0
 
 
 class Breaker:

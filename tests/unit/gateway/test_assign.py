@@ -183,7 +183,7 @@ def test_the_breaker_opens_after_failures_in_a_row_for_longer_each_time_and_clos
     for _ in range(12):
         begin = now[0]
         while not breaker.closed("a"):
-            now[0] += FIRST_PAUSE_S / 10
+            now[0] += FIRST_PAUSE_S / 8
         pauses.append(now[0] - begin)
         breaker.failed("a")
     assert pauses[:3] == pytest.approx([FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S])

@@ -20,6 +20,8 @@ BATCH: Final = 8
 """Requests of both arms in a batch at least, with some of each; the share is then known as it was."""
 HALF_LIFE_S: Final = 60.0
 """Of what counts as the last minutes."""
+LAST: Final = 300.0
+"""Requests of the version that is guarded that count as the last ones, however few minutes they took."""
 ENOUGH: Final = 30
 """Requests without which a guard does not say that all is well."""
 _WORDS: Final = {
@@ -42,15 +44,20 @@ def limits(policy: OperationalGuards) -> dict[str, float]:
 
 
 class Recent:
-    """Counts of which half is forgotten every ``HALF_LIFE_S``."""
+    """Counts of which half is forgotten every ``HALF_LIFE_S``, and all but about ``most`` requests.
 
-    def __init__(self) -> None:
+    By time alone, a busy minute before an onset would hide it where the breaker then lets little through.
+    """
+
+    def __init__(self, most: float = float("inf")) -> None:
         self.n = self.hits = 0.0
+        self._most = most
         self._at: float | None = None
 
     def add(self, n: float, hits: float, now: float) -> None:
         """Count at time ``now``, seconds."""
         kept = 1.0 if self._at is None else 2 ** (-max(0.0, now - self._at) / HALF_LIFE_S)
+        kept = min(kept, max(0.0, self._most - n) / self.n) if self.n else kept
         self.n, self.hits, self._at = kept * self.n + n, kept * self.hits + hits, now
 
     @property
@@ -108,7 +115,7 @@ class CanaryGuards:
         self._alpha = policy.alpha / max(1, len(self._limits))
         self._slow = Slowness(policy.slow_ratio)
         self._onset = {name: ArmOnset() for name in self._limits}
-        self._recent = {name: (Recent(), Recent()) for name in self._limits}
+        self._recent = {name: (Recent(LAST), Recent()) for name in self._limits}
         self._waiting = (Tally(), Tally())
         self.total = Tally()
         self.total_live = Tally()
@@ -159,7 +166,7 @@ class WatchGuards:
         self._slow.live = np.asarray(before.times, dtype=np.float64)
         self._before = {name: found for name in self._limits if (found := self._rate(name, before)) is not None}
         self._onset = {name: RateOnset(self._highest(name)) for name in self._before}
-        self._recent = {name: Recent() for name in self._before}
+        self._recent = {name: Recent(LAST) for name in self._before}
         self._waiting = Tally()
         self.total = Tally()
 
