@@ -174,7 +174,8 @@ def select(
     ``taught`` is what the live model was taught with; nobody judged it, so it meets no rule, and its share counts.
     ``groups_of`` knows near-duplicates by their ids; ``dedup`` may name an encoder that finds those in other words.
     """
-    held = [row for row in rows if row.held_out is not None]
+    held = [row for row in [*rows, *taught] if row.held_out is not None]
+    taught = [row for row in taught if row.held_out is None]
     drops = [Drop(inference_id=row.inference_id, reason="held_out", detail=row.held_out) for row in held]
     kept = [row for row in rows if row.held_out is None]
     reward = {row.inference_id: _reward(signals.get(row.inference_id, {})) for row in kept}

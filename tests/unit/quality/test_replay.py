@@ -121,3 +121,10 @@ def test_what_was_taught_is_a_share_of_the_other_rows_and_meets_no_rule(candidat
     full, again = result(most=30)
     assert (len(full.kept), len(again)) == (30, 10)
     assert len(result(config=rules.model_copy(update={"taught_per_other": 0.0}))[1]) == 0
+
+
+def test_what_was_taught_by_somebody_held_out_is_not_rehearsed(candidate):
+    some, taught = rows(candidate, 10), [candidate("t1", "what only tuning may see", held_out=TUNE)]
+    chosen = select(some, {}, FilterConfig(min_votes=0), max_examples=100, seed=0, taught=taught)
+    assert "t1" not in {row.inference_id for row in chosen.kept}
+    assert [(drop.inference_id, drop.reason) for drop in chosen.drops] == [("t1", "held_out")]
