@@ -207,16 +207,16 @@ class _Work:
         )
 
     def _store(self, results: Sequence[EvalResult]) -> dict[tuple[str, int], EvalResult]:
-        """Append exactly once: when another evaluation of the same model took the number, its rows win."""
+        """Append exactly once: what another evaluation of the same model stored meanwhile wins."""
         kept = {(result.case_id, result.case_version): result for result in results}
         app = f"eval_results/{self.run_id}"
-        theirs: dict[tuple[str, int], EvalResult] = {}
         for _ in range(_ATTEMPTS):
+            # The number is read before the rows: rows that come later than this reading have taken the number.
             last = self.lake.last_committed("eval_results", app)
+            theirs = {} if last is None else self._final(kept)
             fresh = [result for key, result in kept.items() if key not in theirs]
             if not fresh or self._append(fresh, app, 0 if last is None else last + 1):
                 return kept | theirs
-            theirs = self._final(kept)
         raise BusyError(f"other evaluations of '{self.version}' are being stored; run this one again in a moment")
 
     def _final(self, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], EvalResult]:

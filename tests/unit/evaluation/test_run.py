@@ -192,6 +192,18 @@ def test_two_at_once_leave_each_item_once(filled: Lake):
     assert len(rows(filled)) == 20
 
 
+def test_rows_that_came_while_this_run_was_asking_are_not_stored_again(filled: Lake):
+    class Slow(Engine):
+        def __call__(self, *args, **kwargs):
+            other.append(evaluate(filled, CONFIG, version="m1", suites=["random"], generate=Engine()))
+            return super().__call__(*args, **kwargs)
+
+    other = []
+    slow = evaluate(filled, CONFIG, version="m1", suites=["random"], generate=Slow())
+    assert len(rows(filled)) == 20
+    assert slow.results == other[0].results
+
+
 def test_cases_of_the_callers_own_never_mix_with_stored_ones(filled: Lake):
     evaluate(filled, CONFIG, version="m1", suites=["random"], generate=Engine())
     raw = [case(n, messages=[Message(role="user", content=f"raw w{n}")]) for n in range(3)]
