@@ -31,7 +31,7 @@ CheckKind = Literal[
 CaseOrigin = Literal["random", "failure", "golden", "regression", "safety", "import"]
 CaseStatus = Literal["proposed", "active", "retired"]
 ShadowErrorKind = Literal["timeout", "unavailable", "refused", "engine_error", "malformed", "too_large"]
-AssignedHow = Literal["only", "random", "pinned", "fallback"]
+AssignedHow = Literal["only", "random", "pinned", "fallback", "side_by_side"]
 Verdict = Literal["promote", "reject", "continue", "inconclusive"]
 
 SCHEMA_VERSION = 1
@@ -163,7 +163,8 @@ class Inference(Record):
     assignment: AssignedHow | None = Field(
         default=None,
         description="only: one model could answer; random: drawn by the key; pinned: the request named a version; "
-        "fallback: the drawn model failed, and eligible_variants and propensity are those of the model that stood in",
+        "fallback: the drawn model failed, and eligible_variants and propensity are those of the model that stood in; "
+        "side_by_side: two models answered for the user to choose",
     )
     fallback: Fallback | None = Field(default=None, description="what had been drawn, where assignment is fallback")
     messages: list[Message]
@@ -176,6 +177,9 @@ class Inference(Record):
         default="chat", description="completion: the one message is a raw prompt, answered without a chat template"
     )
     choice_served: int = 0
+    choice_versions: list[str] = Field(
+        default_factory=list[str], description="by choice: who gave it, where not all are of model_version"
+    )
     choice_scores: list[float] = Field(default_factory=list[float], description="best-of-n: the ranker's, one a choice")
     choice_propensity: float | None = Field(
         default=None, ge=0, le=1, description="best-of-n: chance of the served choice given the answers drawn"

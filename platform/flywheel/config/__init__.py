@@ -46,6 +46,7 @@ from flywheel.config.serving import (
     GatewayConfig,
     RankerConfig,
     RankingConfig,
+    SideBySideConfig,
 )
 from flywheel.config.signals import (
     EngagementSignalConfig,
@@ -102,6 +103,7 @@ __all__ = [
     "RewardSignalConfig",
     "RolloutConfig",
     "ScoringPoolConfig",
+    "SideBySideConfig",
     "SignalsConfig",
     "SimilaritySignalConfig",
     "StepConfig",

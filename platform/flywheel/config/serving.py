@@ -95,6 +95,19 @@ class RankingConfig(ChoosingConfig):
     max_items: int = Field(default=200, ge=1, le=1_000, description="items of one request at the most")
 
 
+class SideBySideConfig(Config):
+    """Two answers for a user to choose from, the live model's and a candidate's, in random order."""
+
+    share: float = Field(
+        default=0.0, ge=0, le=1,
+        description="of the users whose requests say that the product can show two answers and who agreed to "
+        "evaluation; 0: off",
+    )  # fmt: skip
+    timeout_s: float = Field(
+        default=3, gt=0, description="how much longer than the live model a candidate may take; past it one is shown"
+    )
+
+
 class GatewayConfig(Config):
     """The HTTP service."""
 
@@ -131,6 +144,7 @@ class GatewayConfig(Config):
     write_timeout_s: float = Field(default=30, gt=0, description="a client that reads nothing for this long is let go")
     drain_timeout_s: float = Field(default=20, ge=0, description="a replica that stops waits this long for its answers")
     best_of: BestOfConfig = Field(default_factory=BestOfConfig)
+    side_by_side: SideBySideConfig = Field(default_factory=SideBySideConfig)
     ranking: RankingConfig = Field(default_factory=RankingConfig)
     ranker: RankerConfig = Field(default_factory=RankerConfig)
 

@@ -27,7 +27,8 @@ ID_PREFIXES: dict[Api, str] = {"chat": ID_PREFIX, "completion": "cmpl-"}
 _HEX = "[0-9a-fA-F]"
 PARENT_PATTERN = "({})?{}".format("|".join(ID_PREFIXES.values()), "-".join(f"{_HEX}{{{n}}}" for n in (8, 4, 4, 4, 12)))
 CONSENT_PATTERN = "none|({0})([ \\t]*,[ \\t]*({0}))*".format("|".join(PURPOSES))
-"""What the two headers look like when they are not empty; the OpenAPI document says the same."""
+YES_PATTERN = "yes|no"
+"""What these headers look like when they are not empty; the OpenAPI document says the same."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Asked:
     include_usage: bool = False
     tags: dict[str, str] = field(default_factory=dict)
     api: Api = "chat"
+    side_by_side: bool = False
+    """The product can show two answers for its user to choose from."""
     best_of: int | None = None
     """Answers to draw for the one that is served (``choosing.best_of``); None: as configured."""
     key_id: str | None = None
@@ -152,6 +155,12 @@ def _parent(header: str | None) -> str | None:
     return inference_of(header) if header else None
 
 
+def _yes(header: str | None) -> bool:
+    if header and not re.fullmatch(YES_PATTERN, header):
+        raise bad_request(f"x-flywheel-side-by-side: '{header[:60]}' is neither yes nor no")
+    return header == "yes"
+
+
 def _bare(identifier: str) -> str:
     return next((identifier.removeprefix(p) for p in ID_PREFIXES.values() if identifier.startswith(p)), identifier)
 
@@ -188,6 +197,7 @@ def _asked(
         tags=body.get("metadata") or {},
         api=api,
         best_of=body.get("best_of"),
+        side_by_side=_yes(headers.get("x-flywheel-side-by-side")),
     )
 
 

@@ -74,6 +74,11 @@ def assign(routing: Routing, asked: Asked, *, secret: bytes | None, usable: Call
     return Assignment(routing, routing.live, versions, rest / TICKS, name, "live", "random")
 
 
+def beside(routing: Routing) -> Assignment:
+    """The live model's part of two answers side by side: a request in no arm of any canary."""
+    return _single(routing, routing.live, "side_by_side", None)
+
+
 def _pinned(routing: Routing, asked: Asked, usable: Callable[[str], bool], name: str | None) -> Assignment:
     canary = next((canary for canary in routing.canaries if _named(canary, asked)), None)
     if canary is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,10 @@ from flywheel.records import Inference
 
 log = logging.getLogger(__name__)
 DISCONNECT = "client_disconnect"
+
+
+Draw = Callable[[Asked, Answer, str, float], Awaitable[dict[str, Any]]]
+"""Asks for an answer of a version within so many seconds: its body. What was drawn beside it is noted in ``Answer``."""
 
 
 @dataclass
@@ -82,15 +86,21 @@ class Answering:
         task.add_done_callback(self.background.discard)
 
 
-async def whole(service: Answering, asked: Asked, assignment: Assignment) -> dict[str, Any]:
+async def whole(service: Answering, asked: Asked, assignment: Assignment, draw: Draw | None = None) -> dict[str, Any]:
     """Answer without streaming: the body of the 200.
+
+    Args:
+        service: what answering needs.
+        asked: the request.
+        assignment: who answers.
+        draw: asks the engines; default: one answer, or the best of several.
 
     Raises:
         ApiProblem: the engine gave no answer, or the answer is not durable.
     """
     answer, version = Answer(started=assignment.decided), assignment.variant.version
     try:
-        body = await service.best_of.chat(asked, answer, version, service.timeout_s)
+        body = await (draw or service.best_of.chat)(asked, answer, version, service.timeout_s)
         answer.take(body)
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)

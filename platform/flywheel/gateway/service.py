@@ -14,13 +14,15 @@ from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
 from flywheel.gateway.asked import Asked, read_chat, read_completion
+from flywheel.gateway.assign import beside
 from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.canary import answered
-from flywheel.gateway.chat import Answering, Stream
+from flywheel.gateway.chat import Answering, Stream, whole
 from flywheel.gateway.choosing.best_of import BestOf
 from flywheel.gateway.choosing.engagement import EngagementRankers
 from flywheel.gateway.choosing.found import find_ranker
 from flywheel.gateway.choosing.rankers import Ranker
+from flywheel.gateway.choosing.side_by_side import SideBySide
 from flywheel.gateway.engine_client import EngineClient
 from flywheel.gateway.feedback import Taken, take
 from flywheel.gateway.mirror import Mirror
@@ -75,6 +77,7 @@ class Gateway:
             keys=keys,
             outcomes=self.counting or NoOutcomes(),
         )
+        self._side_by_side = SideBySide(settings.side_by_side, engines, self.router)
         self._rankers = _learnt_rankers(config, store)
         self._ranking = Ranking(settings.ranking, ranker(settings.ranking.ranker, config), self._rankers)
         self._active = 0
@@ -156,7 +159,11 @@ class Gateway:
 
     async def chat(self, asked: Asked) -> dict[str, Any] | Stream:
         """Answer with the model that the routing assigns; a ``Stream`` when it was asked for one."""
-        check_model(asked.model, self.router.live())
+        routing = self.router.live()
+        check_model(asked.model, routing)
+        two = self._side_by_side.for_request(asked, routing)
+        if two is not None:
+            return await whole(self._answering, asked, beside(routing), two.chat)
         return await answered(self._answering, asked, self.router.assign(asked), self.config.gateway.canary_timeout_s)
 
     async def rank(self, caller: Caller, body: dict[str, Any], headers: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
     {"flow", "steps": [...], "routing", "live": {"version", "since", "previous", "watched"},
      "candidates": [{"version", "stage", "share", "since", "enrolled", "paused", "passed", "next", "waits": [...],
-                     "requests", "ready", "obstacle", "guards": [...], "quality"}],
+                     "requests", "ready", "obstacle", "guards": [...], "quality", "comparisons": [...]}],
      "controller": {"at", "owner", "alive", "problem", "heard"} or null before it ever ran}
 
 It needs the lake only; what the controller sees is what it wrote last, at most a few seconds ago while it lives.
@@ -64,6 +64,7 @@ def _candidate(
         "waits": waits.get(one.version, []),
         **{name: sight.get(name) for name in ("requests", "ready", "obstacle", "quality")},
         "guards": sight.get("guards", []),
+        "comparisons": sight.get("comparisons", []),
     }
 
 

@@ -73,10 +73,10 @@ def _details(one: dict[str, Any], console: Console) -> None:
         _line(console, f"{one['version']} waits for: {'; '.join(one['waits'])}")
     if one["obstacle"]:
         _line(console, f"{one['version']} is not served: {one['obstacle']}", style="yellow")
-    quality = one["quality"]
-    if quality:
-        _line(console, f"{one['version']} on live traffic ({quality['source']}): {quality['state'].replace('_', ' ')}, "
-              f"{quality['units']:,} of {quality['planned_units']:,} planned units")  # fmt: skip
+    for word in one["comparisons"]:
+        where, said = (word[name].replace("_", " ") for name in ("source", "state"))
+        units = f"{word['units']:,} of {word['planned_units']:,} planned units"
+        _line(console, f"{one['version']} on live traffic ({where}): {said}, {units}")
     if one["guards"]:
         console.print(_guards(one["version"], one["guards"]))
 

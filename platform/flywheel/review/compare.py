@@ -43,6 +43,7 @@ def _distinct(row: Inference, shadow: Iterable[Other]) -> list[Other]:
     if not 0 <= row.choice_served < len(row.choices):
         return []
     served = row.choices[row.choice_served]
-    choices = (Other(text, row.model_version) for index, text in enumerate(row.choices) if index != row.choice_served)
+    by = row.choice_versions or [row.model_version] * len(row.choices)
+    choices = (Other(text, by[index]) for index, text in enumerate(row.choices) if index != row.choice_served)
     found = {answer_key(other.answer): other for other in [*choices, *shadow] if not same_answer(other.answer, served)}
     return list(found.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from flywheel.gateway.asked import CONSENT_PATTERN, MAX_ID, PARENT_PATTERN
+from flywheel.gateway.asked import CONSENT_PATTERN, MAX_ID, PARENT_PATTERN, YES_PATTERN
 from flywheel.gateway.http.examples import EXAMPLES
 from flywheel.gateway.http.schemas import NAMES, REF
 
@@ -20,7 +20,10 @@ CONTEXT = {
     "x-flywheel-consent": "purposes the user agreed to: training, evaluation, third_party, or none",
 }
 
-PATTERNS = {"x-flywheel-parent": PARENT_PATTERN, "x-flywheel-consent": CONSENT_PATTERN}
+TWO = {"x-flywheel-side-by-side": "yes: the product can show two answers, of which its user prefers one"}
+PATTERNS = {
+    "x-flywheel-parent": PARENT_PATTERN, "x-flywheel-consent": CONSENT_PATTERN, "x-flywheel-side-by-side": YES_PATTERN,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Operation:
 OPERATIONS = (
     Operation(
         "post", "/v1/chat/completions", "createChatCompletion", "Answer a conversation", "ChatCompletion", "ChatBody",
-        "ChatCompletionChunk", (*WITH_BODY, *ENGINE), headers=CONTEXT,
+        "ChatCompletionChunk", (*WITH_BODY, *ENGINE), headers=CONTEXT | TWO,
     ),
     Operation(
         "post", "/v1/completions", "createCompletion", "Complete a raw prompt", "TextCompletion", "CompletionBody",

@@ -139,7 +139,7 @@ def _pairs(assignment: Assignment) -> Iterator[Pair]:
     One that was drawn for a canary, with that canary; one of the live model, with every canary there is: also of those
     that could not be drawn just now, because a failure's arm is judged by who answered how much.
     """
-    if assignment.how in {"pinned", "fallback"}:
+    if assignment.how in {"pinned", "fallback", "side_by_side"}:
         return
     version, live = assignment.variant.version, assignment.routing.live.version
     if version == live:

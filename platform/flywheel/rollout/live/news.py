@@ -17,7 +17,7 @@ from flywheel.rollout.live.asked import COLUMNS
 READ: Final[dict[str, Sequence[str]]] = {
     "inferences": COLUMNS,
     "shadow_pairs": tuple(ShadowPair.model_fields),
-    "feedback": ("flow", "feedback_id", "inference_id", "session_id", "subject", "ts", "kind", "value"),
+    "feedback": ("flow", "feedback_id", "inference_id", "session_id", "subject", "ts", "kind", "value", "choice_index"),
 }
 """Table -> columns. In this order: a request is known before its pair is scored."""
 

@@ -33,21 +33,23 @@ class Period(NamedTuple):
     began: datetime
 
 
-def followed(routing: Routing | None) -> list[Followed]:
-    """Everybody that is compared now."""
+def followed(routing: Routing | None, *, side_by_side: bool = False) -> list[Followed]:
+    """Everybody that is compared now; with ``side_by_side``, before users who choose, too."""
     if routing is None:
         return []
     live = routing.live.version
+    shown = [*routing.shadows, *routing.canaries] if side_by_side else []
     return [
         *(Followed("shadow", shadow.version, live) for shadow in routing.shadows),
         *(Followed("canary", canary.version, live) for canary in routing.canaries),
+        *(Followed("side_by_side", one.version, live) for one in shown),
     ]
 
 
 def period(who: Followed, now: Routing, read: Callable[[int], Routing]) -> Period:
     """Since when ``who`` is compared without a break; ``read`` gives a routing by number."""
     state = now
-    while state.n > 1 and who in followed(before := read(state.n - 1)):
+    while state.n > 1 and who in followed(before := read(state.n - 1), side_by_side=True):
         state = before
     return Period(state.n, state.ts)
 

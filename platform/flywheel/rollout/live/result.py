@@ -8,7 +8,7 @@ from pydantic import Field
 
 from flywheel.records import Reason, Record
 
-Source = Literal["shadow", "canary"]
+Source = Literal["shadow", "canary", "side_by_side"]
 State = Literal["better", "no_worse", "worse", "undecided"]
 
 
@@ -19,7 +19,7 @@ class LiveVerdict(Record):
     candidate: str
     live: str
     source: Source
-    pairs: int = Field(description="rows: pairs of a shadow, answers of both arms of a canary")
+    pairs: int = Field(description="rows: pairs of a shadow, answers of both arms of a canary, choices")
     units: int = Field(description="independent units: sessions, or users of a canary")
     missing: int = Field(description="mirrored or assigned, and brought nothing: counted against the candidate")
     mean: float | None = Field(description="mean difference in [-1, 1], candidate minus live, over units")

@@ -61,7 +61,7 @@ def judged(
     found = [
         _heard(votes, by_name),
         *quality,
-        _missing(tally, level, budgeted=budgeted),
+        *_missing(tally, level, budgeted=budgeted),
         *_latency(tally, level),
         *_cost(tally, level, policy),
         *_slices(tally, votes.names, first, level),
@@ -133,7 +133,13 @@ def _quality(tally: Tally, one: Instrument, level: Levels) -> Condition:
     return _numbers(name, outcome, text, counts.mean / scale, interval=(low, high), limit=-margin)
 
 
-def _missing(tally: Tally, level: Levels, *, budgeted: bool) -> Condition:
+def _missing(tally: Tally, level: Levels, *, budgeted: bool) -> list[Condition]:
+    if tally.source == "side_by_side":
+        return []  # a candidate without an answer is not shown; the shadow and the gateway's counters see that
+    return [_unanswered(tally, level, budgeted=budgeted)]
+
+
+def _unanswered(tally: Tally, level: Levels, *, budgeted: bool) -> Condition:
     name, limit, counts = "missing", tally.rules.max_missing_share, tally.failures
     interval = counts.interval(level.confidence)
     if interval is None or counts.mean is None:
@@ -151,7 +157,7 @@ def _missing(tally: Tally, level: Levels, *, budgeted: bool) -> Condition:
 
 
 def _latency(tally: Tally, level: Levels) -> list[Condition]:
-    if tally.source == "canary":
+    if tally.source != "shadow":
         return []  # its users' requests are timed by the gateway, whose counters the rollout watches
     if not tally.latency.n:
         return [_not_yet("latency", tally, "No pair was timed on both sides.")]
@@ -159,7 +165,7 @@ def _latency(tally: Tally, level: Levels) -> list[Condition]:
 
 
 def _cost(tally: Tally, level: Levels, policy: GatePolicy) -> list[Condition]:
-    if policy.max_token_ratio is None or tally.source == "canary":
+    if policy.max_token_ratio is None or tally.source != "shadow":
         return []
     if not tally.tokens.n:
         return [_not_yet("cost", tally, "No pair has the tokens of both sides.")]

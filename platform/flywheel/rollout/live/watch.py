@@ -25,6 +25,7 @@ from flywheel.rollout.live import news, stored
 from flywheel.rollout.live.allocate import strengths
 from flywheel.rollout.live.asked import shadow_in, was_mirrored
 from flywheel.rollout.live.canaried import REACTIONS, CanaryBook
+from flywheel.rollout.live.chosen import CHOICES, ChosenBook
 from flywheel.rollout.live.instrument import Instrument, Mirrored, Voters, measure, voters
 from flywheel.rollout.live.news import News, Versions
 from flywheel.rollout.live.period import Followed, Period, budgeted, followed, period, shares
@@ -37,7 +38,9 @@ from flywheel.statistics.bradley_terry import Ranking
 _REMEMBERED: Final = 20_000
 """Questions kept in memory for pairs that are still to come; others are read again."""
 
-Book = ShadowBook | CanaryBook
+Book = ShadowBook | CanaryBook | ChosenBook
+_PEOPLE: Final = {"canary": REACTIONS, "side_by_side": CHOICES}
+"""What stands for people in each place where they decide."""
 
 
 class Watch:
@@ -141,14 +144,19 @@ class Watch:
     def _follow(self) -> None:
         """Begin with who is new, and forget who is compared no longer."""
         now, kept, since = self._now, self._books, self._periods
-        self._books = {who: kept.get(who) or self._book(who) for who in followed(now)}
+        self._books = {who: kept.get(who) or self._book(who) for who in self._followed()}
         if now is not None:
             self._periods = {who: since.get(who) or period(who, now, self._routing) for who in self._books}
+
+    def _followed(self) -> list[Followed]:
+        return followed(self._now, side_by_side=self._config.gateway.side_by_side.share > 0)
 
     def _book(self, who: Followed) -> Book:
         live, gate = self._config.rollout.live, self._config.rollout.gate
         if who.source == "canary":
             return CanaryBook(live, gate, candidate=who.candidate, live=who.live)
+        if who.source == "side_by_side":
+            return ChosenBook(live, gate, candidate=who.candidate, live=who.live)
         return ShadowBook(live, gate, budgeted=self._budgeted(who))
 
     def _budgeted(self, who: Followed) -> bool:
@@ -162,9 +170,9 @@ class Watch:
             for who, book in self._books.items() if row.subject not in gone else ():
                 self._asked(row, who, book)
         self._pairs([pair for pair in from_arrow(new.rows["shadow_pairs"], ShadowPair) if pair.subject not in gone])
-        canaries = [book for book in self._books.values() if isinstance(book, CanaryBook)]
-        for said in from_arrow(new.rows["feedback"], Feedback) if canaries else []:
-            for book in canaries:
+        people = [book for book in self._books.values() if not isinstance(book, ShadowBook)]
+        for said in from_arrow(new.rows["feedback"], Feedback) if people else []:
+            for book in people:
                 book.reacted(said)
 
     def _answered(self, rows: pa.Table) -> Iterable[Inference]:
@@ -181,6 +189,9 @@ class Watch:
         if isinstance(book, CanaryBook):
             share, live_share = shares(routing, who.candidate)
             book.answered(row, share=share, live_share=live_share)
+            return
+        if isinstance(book, ChosenBook):
+            book.answered(row)
             return
         shadow = shadow_in(routing, who.candidate)
         if shadow is not None and row.model_version == who.live and was_mirrored(row, shadow):
@@ -222,16 +233,16 @@ class Watch:
         return pair.ts >= since.began if pair.policy_version is None else pair.policy_version >= since.first
 
     def _verdict(self, who: Followed, book: Book) -> LiveVerdict:
-        canary = who.source == "canary"
+        people = _PEOPLE.get(who.source)
         return judged(
             book.tally,
-            [REACTIONS] if canary else self._instruments,
-            Voters([REACTIONS.name], {}) if canary else self._voters(who.candidate),
+            [people] if people else self._instruments,
+            Voters([people.name], {}) if people else self._voters(who.candidate),
             self._config.rollout.gate,
             flow=self._config.flow,
             candidate=who.candidate,
             live=who.live,
-            budgeted=not canary and self._budgeted(who),
+            budgeted=people is None and self._budgeted(who),
         )
 
     def _voters(self, candidate: str) -> Voters:
@@ -250,7 +261,7 @@ class Watch:
             return
         self._look()
         self._versions = state["versions"]
-        for who in followed(self._now):
+        for who in self._followed():
             if (kept := state["books"].get(who.name)) is not None:
                 book = self._books[who] = self._book(who)
                 book.restore(kept["counts"])

@@ -87,6 +87,7 @@ class Look:
             ready=self._ready(one.version, now),
             obstacle=obstacles.get(one.version),
             quality=quality_of(verdicts, one.version, live),
+            comparisons=[word for word in verdicts if (word.candidate, word.live) == (one.version, live)],
         )
 
     def _stage(self, one: Candidate, total: int, now: datetime) -> tuple[datetime, int]:
@@ -127,11 +128,11 @@ class Look:
 def quality_of(verdicts: Sequence[LiveVerdict], candidate: str, live: str | None) -> LiveVerdict | None:
     """The word of the comparison on a candidate against this live model.
 
-    Worse in either place is worse. Else what its users showed counts where that is clear, and otherwise the shadow,
-    where the same requests were answered by both.
+    Worse in any place is worse. Else what its users showed counts where that is clear, then the shadow, where the same
+    requests were answered by both, then what people chose side by side: too few to wait for.
     """
     found = {one.source: one for one in verdicts if (one.candidate, one.live) == (candidate, live)}
-    ordered = [found[source] for source in ("canary", "shadow") if source in found]
+    ordered = [found[source] for source in ("canary", "shadow", "side_by_side") if source in found]
     worse = [one for one in ordered if one.state == "worse"]
     clear = [one for one in ordered if one.state in {"better", "no_worse"}]
     return next(iter([*worse, *clear, *ordered]), None)

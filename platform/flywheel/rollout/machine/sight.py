@@ -24,7 +24,10 @@ class Sight(Record):
     )
     ready: bool | None = Field(default=None, description="whether its engine answers a gateway; None: nobody said")
     obstacle: str | None = Field(default=None, description="why its engine does not run, where that is known")
-    quality: LiveVerdict | None = Field(default=None, description="None: not measured")
+    quality: LiveVerdict | None = Field(default=None, description="the word that counts; None: not measured")
+    comparisons: list[LiveVerdict] = Field(
+        default_factory=list[LiveVerdict], description="of every place: shadow, canary, side by side; for people"
+    )
 
 
 Action = Literal["canary", "promote", "uncanary", "unshadow", "rollback", "pause", "resume"]
