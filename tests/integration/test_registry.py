@@ -2,14 +2,15 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
+from mlflow_server import MlflowServer
 
 from flywheel.config import FlywheelConfig, TrackingConfig
 from flywheel.errors import EnvironmentProblem
@@ -104,32 +105,15 @@ def test_first_use_is_quiet_and_two_first_users_do_not_collide(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_served_mlflow(config: FlywheelConfig, tmp_path: Path):
-    port = free_port()
-    server = subprocess.Popen(
-        [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "art"),
-        ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-    )  # fmt: skip
-    uri = f"http://127.0.0.1:{port}"
-    served = config.model_copy(update={"tracking": TrackingConfig(uri=uri)})
+    server = MlflowServer(tmp_path)
+    served = config.model_copy(update={"tracking": TrackingConfig(uri=server.uri)})
     try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                httpx.get(f"{uri}/health", timeout=2).raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert time.monotonic() < deadline, "the MLflow server did not start"
-                time.sleep(0.5)
+        server.start()
         exercise(Lake(str(tmp_path / "lake")), served, tmp_path)
     finally:
-        os.killpg(server.pid, 15)
-        server.wait(20)
+        server.kill(signal.SIGTERM)
     started = time.monotonic()
-    with pytest.raises(EnvironmentProblem, match=f"MLflow at {uri} cannot be used.*start it"):
+    with pytest.raises(EnvironmentProblem, match=f"MLflow at {server.uri} cannot be used.*start it"):
         project_aliases(served, {"live": None})
     assert time.monotonic() - started < 10
 

@@ -1,4 +1,7 @@
-"""Real Ray Serve under load: a gateway replica is killed, all is deployed again. The engine is a light fake."""
+"""Real Ray Serve under load: a gateway replica is killed, all is deployed again. The engine is a light fake.
+
+With FLYWHEEL_LONG=1 behind HAProxy as well.
+"""
 
 import logging
 import os
@@ -13,6 +16,7 @@ import httpx
 import pytest
 
 from flywheel.config import FlywheelConfig, dump, load
+from flywheel.inference.ingress import serve_environment
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
 from flywheel.telemetry import apply_environment
@@ -87,8 +91,13 @@ class Load:
         return [at for at, status in self.answers if at >= moment and status != 200]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+@pytest.fixture(scope="module", params=["proxy", "haproxy"] if LONG else ["proxy"])
+def cluster(tmp_path_factory, request):
+    with pytest.MonkeyPatch.context() as patch:
+        yield from _cluster(tmp_path_factory.mktemp("recovery"), request.param, patch)
+
+
+def _cluster(home, ingress, patch):
     apply_environment()
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
@@ -98,8 +107,12 @@ def cluster(tmp_path_factory):
     from flywheel.lake.store import ObjectStore
     from flywheel.testing import deploy_fake_engine
 
-    home, port = tmp_path_factory.mktemp("recovery"), free_port()
-    config = load(FlywheelConfig, None, {"home": str(home), "gateway.port": port, "gateway.num_replicas": 2})
+    port = free_port()
+    config = load(FlywheelConfig, None, {"home": str(home), "gateway": {
+        "port": port, "num_replicas": 2, "ingress": ingress,
+    }})  # fmt: skip
+    for name, value in serve_environment(ingress, home=home, free_port=free_port).items():
+        patch.setenv(name, value)
     path = home / "flywheel.yaml"
     dump(config, path)
     store = ObjectStore(config.lake_uri())

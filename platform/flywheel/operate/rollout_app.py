@@ -8,16 +8,14 @@ Serve and the cluster say about engines.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from flywheel.config import FlywheelConfig
 from flywheel.gateway.apps import load_config, path_of, supervised
-from flywheel.lake.tables import Lake
 from flywheel.records import utcnow
-from flywheel.rollout.live.result import LiveVerdict
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +24,8 @@ COMPARE_S: Final = 5.0
 OBSTACLES_S: Final = 10.0
 STALE_S: Final = 300.0
 """A comparison that could not be made for so long is not known any more."""
-WATCH: Final = "flywheel.workflow.live.watching"
-
-
-class Watching(Protocol):
-    """The comparison on live traffic."""
-
-    def update(self) -> list[LiveVerdict]:
-        """What it says after reading what is new."""
-        ...
+MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""The looks wait for MLflow's aliases. One that hangs must not keep them from taking a model back."""
 
 
 class Newest:
@@ -62,10 +53,12 @@ class RolloutReplica:
         from flywheel.capture.service import Loop
         from flywheel.lake.tables import open_lake
         from flywheel.rollout.machine.controller import Controller
+        from flywheel.workflow.live.watching import open_watch
 
         config = load_config(path)
+        os.environ.update(MLFLOW_PATIENCE)
         lake = open_lake(config)
-        verdicts, obstacles = Newest(watch_of(lake, config).update, []), Newest(lambda: obstacles_of(config), {})
+        verdicts, obstacles = Newest(open_watch(lake, config).update, []), Newest(lambda: obstacles_of(config), {})
         self._controller = Controller(lake, config, verdicts=verdicts, obstacles=obstacles)
         self._loops = [
             Loop("rollout", self._controller.cycle, LOOK_S),
@@ -89,24 +82,6 @@ class RolloutReplica:
         if hasattr(self, "_loops"):
             await asyncio.gather(*(asyncio.to_thread(loop.stop) for loop in self._loops))
             await asyncio.to_thread(self._controller.release)
-
-
-class _Unmeasured:
-    """There is no comparison on live traffic: nothing is known of quality."""
-
-    def update(self) -> list[LiveVerdict]:
-        """Nothing."""
-        return []
-
-
-def watch_of(lake: Lake, config: FlywheelConfig) -> Watching:
-    """The comparison on live traffic; where this version has none, nothing is known of quality."""
-    try:
-        return importlib.import_module(WATCH).open_watch(lake, config)
-    except ModuleNotFoundError as error:
-        if error.name is None or not WATCH.startswith(error.name):
-            raise
-    return _Unmeasured()
 
 
 def obstacles_of(config: FlywheelConfig) -> dict[str, str]:
