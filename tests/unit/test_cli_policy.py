@@ -1,5 +1,6 @@
 """`flywheel policy evaluate` as a user meets it: exit codes, what is said, and nothing heavy for its help."""
 
+import json
 import subprocess
 import sys
 
@@ -29,3 +30,13 @@ def test_help_imports_nothing_heavy(tmp_path):
     done = flywheel("policy", "evaluate", "--help", cwd=tmp_path, after=after)
     assert "Exit code 3" in done.stdout
     assert done.stdout.strip().endswith("[]")
+
+
+def test_logs_that_say_too_little_are_refused_with_a_reason_and_exit_code_3(tmp_path):
+    done = flywheel("policy", "evaluate", "--of", "choices", "--set", f"home={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "Refused" in done.stdout
+    assert "no row is left to evaluate on" in done.stdout
+    told = flywheel("policy", "evaluate", "--of", "choices", "--set", f"home={tmp_path}", "--json", cwd=tmp_path)
+    assert told.returncode == 3
+    assert {one["refused"][0]["code"] for one in json.loads(told.stdout)["estimates"]} == {"no_rows"}
