@@ -15,27 +15,18 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
 from flywheel.demo import base_model, product
 from flywheel.demo.models import first_model, taught, tiny
-from flywheel.demo.reviewer import ANNOTATOR, Reviewer, TruthBook
-from flywheel.demo.traffic import Background, TrafficReport, send
+from flywheel.demo.reviewer import Reviewer, TruthBook
+from flywheel.demo.rounds import Product, judges
 from flywheel.demo.users import HOSTILE_SHARE, SABOTAGE_LEVEL, Population
-from flywheel.errors import CaptureError
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.run import evaluate
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.operate import processes
 from flywheel.registry.tracking import tracking_uri
-from flywheel.review.labels import add_labels, make_label
-from flywheel.review.queue import QueueItem
-from flywheel.review.splits import label_split
-from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import connected
-from flywheel.workflow.exchange.labelling import queue
-from flywheel.workflow.turns.turn import run_turn
-
-INGEST_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -61,6 +52,7 @@ def run_demo(
     model: str = base_model.TINY,
     sabotage: bool,
     keep: bool,
+    turns: int = 1,
     progress: Progress,
 ) -> dict[str, Any]:
     """Run the demo in its own home (wiped first, but for built models).
@@ -72,10 +64,11 @@ def run_demo(
             product's old intents.
         sabotage: 40 % of the feedback is hostile and the filter is off.
         keep: leave everything running at the end.
+        turns: rounds of traffic, labels and a turn, one after another; each later one has half of the traffic.
         progress: told about every step.
 
     Returns:
-        The turn's result, plus ``demo``: traffic, labels, fidelity of surrogates, places, seconds.
+        The last turn's result, plus ``demo``: each round, traffic, labels, fidelity of surrogates, places, seconds.
     """
     started = time.monotonic()
     config, scale = (
@@ -85,24 +78,20 @@ def run_demo(
     _clean(config)
     lake, book = open_lake(config), TruthBook()
     population = _population(config, sabotage=sabotage)
-    config, first = _models(config, model, progress)
+    config, starting = _models(config, model, progress)
     progress.start("up")
-    running = processes.up(config, model=first, progress=progress)
+    running = processes.up(config, model=starting, progress=progress)
     try:
         progress.finish(f"{running.url} serves {running.live}")
         _import_cases(lake, config, scale.old_cases, progress)
         _import_taught(lake, config, scale.taught, progress)
-        before = _traffic(running.url, population, book, scale.requests, progress)
-        _wait_for_capture(lake, config, before, progress)
-        labels = _label(lake, config, Reviewer(book, seed=config.seed), progress)
-
-        def in_shadow() -> bool:
-            truth = routing.current(lake.store, config.flow)
-            return truth is not None and bool(truth.shadows)
-
-        with Background(running.url, population, book, wanted=in_shadow) as traffic:
-            result = run_turn(config, progress=progress)
-        after = _fresh_traffic(running.url, population, book, scale.fresh_requests, progress)
+        users = Product(config, lake, running.url, population, book, Reviewer(book, seed=config.seed), progress)
+        rounds = [
+            users.play(scale.requests if n == 0 else scale.requests // 2, f", round {n + 1} of {turns}" if n else "")
+            for n in range(turns)
+        ]
+        after = users.ask_again(scale.fresh_requests)
+        result, first = rounds[-1].turn, rounds[0]
         fidelity = _surrogates_against_raw(lake, config, result["live"], book, progress)
     finally:
         if not keep:
@@ -111,9 +100,17 @@ def run_demo(
         **result,
         "demo": {
             "sabotage": sabotage,
-            "traffic": {"requests": before.sent, "reactions": before.reactions, "right": before.accuracy},
-            "labels": labels,
-            "traffic_during_shadow": {"requests": traffic.report.sent, "error": str(traffic.error or "") or None},
+            "traffic": {
+                "requests": first.traffic.sent,
+                "reactions": first.traffic.reactions,
+                "right": first.traffic.accuracy,
+            },
+            "labels": first.labels,
+            "traffic_during_shadow": {
+                "requests": sum(one.during_shadow.sent for one in rounds),
+                "error": next((str(one.shadow_error) for one in rounds if one.shadow_error), None),
+            },
+            "rounds": [one.summary() for one in rounds],
             "fresh_traffic": {"requests": after.sent, "right": after.accuracy, "model": result["live"]},
             "surrogates": fidelity,
             "lake": config.lake_uri(),
@@ -168,8 +165,7 @@ def _population(config: FlywheelConfig, *, sabotage: bool) -> Population:
 
     def templates(user: str) -> product.TemplateSet:
         subject = keyring.pseudonym(config.tenant, user)
-        judged = label_split(subject, config.labels, config.seed) == "gate"
-        return "evaluation" if judged else "training"
+        return "evaluation" if judges(config, subject) else "training"
 
     hostile = SABOTAGE_LEVEL if sabotage else HOSTILE_SHARE
     return Population(config.seed + 7, hostile=hostile, templates_of=templates)
@@ -185,79 +181,6 @@ def _import_taught(lake: Lake, config: FlywheelConfig, count: int, progress: Pro
     path = product.write_taught(config.home_path() / "taught.jsonl", examples)
     reading = Reading(format="openai", consent=["training"], taught=True)
     import_interactions(lake, config, Keyring(config.home_path()), path, reading=reading, progress=progress)
-
-
-def _traffic(url: str, population: Population, book: TruthBook, count: int, progress: Progress) -> TrafficReport:
-    progress.start("traffic", "users ask")
-    report = send(
-        url,
-        population,
-        population.requests(count),
-        book,
-        on_progress=lambda so_far: progress.update(so_far.sent, count, f"{so_far.reactions:,} reactions"),
-    )
-    progress.finish(f"{report.sent:,} requests, {report.reactions:,} reactions; {report.accuracy:.1%} answered right")
-    return report
-
-
-def _wait_for_capture(lake: Lake, config: FlywheelConfig, report: TrafficReport, progress: Progress) -> None:
-    """Everything acknowledged must be in the lake soon."""
-    progress.start("capture", "waiting for the lake")
-    begun = time.monotonic()
-    while True:
-        rows = lake.read("inferences", flow=config.flow, columns=["inference_id"]).num_rows
-        events = lake.read("feedback", flow=config.flow, columns=["feedback_id"]).num_rows
-        progress.update(rows + events, report.sent + report.reactions, "rows")
-        seconds = time.monotonic() - begun
-        if rows >= report.sent and events >= report.reactions:
-            break
-        if seconds > INGEST_TIMEOUT_S:
-            log = config.home_path() / "run" / "supervisor.log"
-            raise CaptureError(
-                f"After {seconds:.0f} s only {rows:,} of {report.sent:,} answers and {events:,} of "
-                f"{report.reactions:,} reactions are in the lake; look into {log}."
-            )
-        time.sleep(0.5)
-    progress.finish(
-        f"{rows:,} answers and {events:,} reactions in the lake, the last {seconds:.1f} s after its request"
-    )
-
-
-def _label(lake: Lake, config: FlywheelConfig, reviewer: Reviewer, progress: Progress) -> dict[str, int]:
-    """The curated starter set first, then a random sample for each split."""
-    progress.start("label", "a simulated reviewer")
-    counts = {"starter": _review(lake, reviewer, queue(lake, config, source="starter"))}
-    for split in ("tune", "audit", "gate"):
-        items = [item for item in queue(lake, config) if item.split == split]
-        counts[split] = _review(lake, reviewer, items)
-    progress.finish(", ".join(f"{name} {count:,}" for name, count in counts.items()))
-    return counts
-
-
-def _review(lake: Lake, reviewer: Reviewer, items: list[QueueItem]) -> int:
-    labels = []
-    for item in items:
-        row = item.inference
-        judged = reviewer.judge(row.inference_id, row.choices[row.choice_served])
-        labels.append(
-            make_label(
-                row,
-                annotator=ANNOTATOR,
-                kind=judged.kind,
-                correction=judged.correction,
-                seconds=judged.seconds,
-                split=item.split,
-                origin=item.origin,
-            )
-        )
-    return add_labels(lake, labels)
-
-
-def _fresh_traffic(url: str, population: Population, book: TruthBook, count: int, progress: Progress) -> TrafficReport:
-    progress.start("live", "users ask again")
-    report = send(url, population, population.requests(count), book)
-    progress.finish(f"{report.sent:,} fresh requests, {report.accuracy:.1%} answered right")
-    return report
 
 
 def _surrogates_against_raw(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,16 @@ class TrafficReport:
     reactions: int = 0
     failed: int = 0
     inference_ids: list[str] = field(default_factory=list)
+    first_correction: float | None = None
+    """When one was acknowledged, ``time.monotonic``."""
+
+    def add(self, other: TrafficReport) -> None:
+        """Count another part of the traffic, too."""
+        self.sent += other.sent
+        self.right += other.right
+        self.reactions += other.reactions
+        self.failed += other.failed
+        self.inference_ids += other.inference_ids
 
     @property
     def accuracy(self) -> float:
@@ -84,8 +95,7 @@ class Background:
                 if self._wanted():
                     requests = self._population.requests(self._batch)
                     part = send(self._url, self._population, requests, self._book, concurrency=self._concurrency)
-                    self.report.sent += part.sent
-                    self.report.right += part.right
+                    self.report.add(part)
         except (httpx.HTTPError, EngineError) as error:  # shown by the demo at its end: users must not notice a shadow
             self.error = error
 
@@ -150,3 +160,5 @@ async def _one(
         )
         posted.raise_for_status()
         report.reactions += 1
+        if reaction.kind == "correction" and report.first_correction is None:
+            report.first_correction = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -242,5 +242,28 @@ def demo_summary(result: dict[str, Any], console: Console) -> None:
     elif result["decision"] == "promote":
         lines.append("                 flywheel demo --sabotage   (the same with hostile feedback: the gate says no)")
     console.print()
+    if len(told["rounds"]) > 1:
+        console.print(rounds_table(told["rounds"]))
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def rounds_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
+    """The compounding: what each round found, and what its turn made of it."""
+    table = Table(title="Round by round", title_justify="left")
+    for column in ("turn", "users got right", "random sample", "gain", "decision", "fixes per 1,000", "to the fix"):
+        table.add_column(column, justify="left" if column in {"turn", "decision"} else "right")
+    for one in rounds:
+        known = "candidate" in one
+        minutes = "-" if one["seconds_to_fix"] is None else f"{one['seconds_to_fix'] / 60:.1f} min"
+        low, high = one["interval"] if known else (0.0, 0.0)
+        table.add_row(
+            one["turn"],
+            f"{one['right']:.1%}",
+            f"{one['live']:.1%} -> {one['candidate']:.1%}" if known else "-",
+            f"{100 * one['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if known else "-",
+            one["decision"],
+            f"{one['net_fixes_per_1000']:+.0f}",
+            minutes,
+        )
+    return table
