@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import httpx
+import psutil
 import pytest
 
 from flywheel.config import FlywheelConfig, dump, load
@@ -132,10 +133,16 @@ def _cluster(home, ingress, patch):
         url = f"http://127.0.0.1:{port}"
         wait(lambda: httpx.get(f"{url}/readyz", timeout=10).status_code == 200, 120, "a ready gateway")
         wait(lambda: len(replicas()) == 2, 60, "both replicas")
+        assert _haproxy_runs() == (ingress == "haproxy")
         yield config, path, url, store
     finally:
         serve.shutdown()
         ray.shutdown()
+
+
+def _haproxy_runs():
+    descendants = psutil.Process().children(recursive=True)
+    return any(process.name() == "haproxy" for process in descendants)
 
 
 def in_the_lake(config, ids):
