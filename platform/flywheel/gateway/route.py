@@ -50,9 +50,12 @@ def mirrored(inference: Inference, shadows: Sequence[Shadow]) -> list[Shadow]:
     """The shadows that see this request: none without ``evaluation`` consent, else each by its share.
 
     A request's fate is a hash of its id, so it is the same at every replica and never depends on its content.
-    A candidate is compared with the live model: what a canary answered, or failed to answer first, is not mirrored.
+    A candidate is compared with the live model: what a canary answered, or failed to answer first, is not mirrored, nor
+    what a candidate answered already, side by side with it.
     """
     if "evaluation" not in inference.consent or inference.traffic_kind != "live" or inference.fallback is not None:
+        return []
+    if inference.assignment == "side_by_side":
         return []
     return [shadow for shadow in shadows if unit_interval(inference.inference_id, shadow.version) < shadow.share]
 

@@ -91,6 +91,18 @@ async def test_what_the_user_prefers_is_a_comparison_of_the_place(tmp_path):
     assert (row["kind"], row["value"], row["choice_index"]) == ("comparison", 1.0, 1)
 
 
+@run
+async def test_the_candidate_answers_once_and_is_not_mirrored_as_well(tmp_path):
+    made = world(tmp_path)
+    async with made.http() as http:
+        for _ in range(3):
+            await ask(http)
+        await asyncio.sleep(0.3)
+    asked = [body["request_id"] for body in made.engines.engines["v2"].bodies]
+    assert len(asked) == 3
+    assert all(name.endswith("-beside") for name in asked)
+
+
 @pytest.mark.parametrize("fault", ["error", "slow", "garbage", "same"])
 @run
 async def test_a_candidate_with_nothing_to_show_is_not_noticed(tmp_path, fault):

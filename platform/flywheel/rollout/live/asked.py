@@ -30,6 +30,7 @@ def was_mirrored(row: Inference, shadow: Shadow) -> bool:
         "evaluation" in row.consent
         and row.traffic_kind == "live"
         and row.fallback is None
+        and row.assignment != "side_by_side"
         and bool(row.choices)
         and row.finish_reason not in BROKEN
         and unit_interval(row.inference_id, shadow.version) < shadow.share
