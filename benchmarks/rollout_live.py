@@ -189,6 +189,7 @@ class Trial:
             "answers_of_it_met_by_users": users.by_model.get(version, 0),
             "requests": users.answered,
             "failed_requests": len(users.failed),
+            "first_failure": users.failed[0][:200] if users.failed else None,
             "units": quality.get("units"),
             "planned_units": quality.get("planned_units"),
         }
@@ -211,7 +212,7 @@ class Trial:
             if state.live.version == version:
                 return "promoted"
             if not any(one.version == version for one in state.rollouts):
-                return "taken back"
+                return "rejected in the shadow" if self.onset is None else "taken back"
             if any(one.version == version and one.paused == "capacity" for one in state.rollouts):
                 return "never placed"
             if state.canaries and self.onset is None and self.plant.fault is None:
@@ -343,10 +344,11 @@ _seeds = itertools.count(1)
 
 def targets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """All taken back or never shown; failures within seconds, quality within the planned units; nobody noticed."""
-    gone = [row for row in rows if row["outcome"] in {"taken back", "never placed"}]
+    gone = [row for row in rows if row["outcome"] in {"taken back", "rejected in the shadow", "never placed"}]
     missed = [row["plant"] for row in rows if row not in gone]
-    seconds = [row["seconds_from_onset"] for row in gone if row["guard"] == "operational"]
-    slow = [row["plant"] for row in gone if row["guard"] == "operational" and row["seconds_from_onset"] > OPERATIONAL_S]
+    operational = [row for row in gone if row["guard"] == "operational" and row["seconds_from_onset"] is not None]
+    seconds = [row["seconds_from_onset"] for row in operational]
+    slow = [row["plant"] for row in operational if row["seconds_from_onset"] > OPERATIONAL_S]
     ratios = [row["units"] / row["planned_units"] for row in gone if row["guard"] == "quality" and row["planned_units"]]
     failed = sum(row["failed_requests"] for row in rows)
     return [

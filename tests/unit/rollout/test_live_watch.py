@@ -146,7 +146,7 @@ def test_only_new_rows_are_measured(world):
 
 def test_a_request_without_a_pair_is_missing_and_only_if_it_was_mirrored(tmp_path):
     world = World(tmp_path, share=0.5)
-    rows = [row for row, _ in traffic(200)]
+    rows, answered = [row for row, _ in traffic(200)], asked(-10, 77, session="first")
     others = [
         row.model_copy(update=change)
         for row, change in zip(
@@ -161,12 +161,45 @@ def test_a_request_without_a_pair_is_missing_and_only_if_it_was_mirrored(tmp_pat
             strict=True,
         )
     ]
-    world.store(inferences=[*rows, *others])
+    world.store(inferences=[answered, *rows, *others], pairs=[brought(answered)])
     world.now = 10_000
     (found,) = world.watch().update()
     assert found.state == "worse"
-    assert found.missing == found.pairs == found.units
+    assert found.missing == found.pairs - 1 == found.units - 1
     assert 70 < found.missing < 130
+
+
+@pytest.mark.parametrize("told", ["nothing", "unavailable"])
+def test_while_its_engine_starts_a_candidate_misses_nothing(world, told):
+    rows = traffic(120)
+    starting, then = rows[:60], rows[60:]
+    first = [] if told == "nothing" else [
+        pair.model_copy(update={"candidate_answer": None, "error": "gone", "error_kind": "unavailable"})
+        for _, pair in starting
+    ]  # fmt: skip
+    watch = world.watch()
+    world.store(inferences=[row for row, _ in starting], pairs=first)
+    world.now = 400
+    (found,) = watch.update()
+    assert (found.units, found.missing, found.state) == (0, 0, "undecided")
+    late = [pair.model_copy(update={"candidate_answer": None, "error": "boom", "error_kind": "engine_error"})
+            for _, pair in then[50:]]  # fmt: skip
+    pairs = [pair for _, pair in then[:50]]
+    world.store(inferences=[row for row, _ in then], pairs=pairs + late)
+    world.now = 10_000
+    (found,) = watch.update()
+    assert (found.pairs, found.missing) == (60, 10)
+    assert world.fresh() == [found]
+
+
+def test_an_engine_that_only_ever_fails_is_alive(world):
+    rows = traffic(60)
+    failed = [pair.model_copy(update={"candidate_answer": None, "error": "boom", "error_kind": "engine_error"})
+              for _, pair in rows]  # fmt: skip
+    world.store(inferences=[row for row, _ in rows], pairs=failed)
+    world.now = 10_000
+    (found,) = world.watch().update()
+    assert (found.missing, found.state) == (60, "worse")
 
 
 def test_with_a_budget_what_was_dropped_is_not_the_candidates_fault(world):

@@ -1,4 +1,8 @@
-"""One candidate in the shadow: requests it was to answer and pairs it brought, on their way into the tally."""
+"""One candidate in the shadow: requests it was to answer and pairs it brought, on their way into the tally.
+
+Requests count from its first sign of life on. Before, its engine was starting, which takes a large model minutes: that
+is no failure to answer, and an engine that never starts is found by who places engines.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,8 @@ class ShadowBook:
         self.rules, self._budgeted = rules, budgeted
         self.units = Units(rules)
         self.tally = Tally(rules, policy, "shadow")
+        self._alive = math.inf
+        """Time of the first request that its engine did anything with, a failure too."""
 
     def asked(self, row: Inference) -> None:
         """The candidate was to answer this request."""
@@ -37,6 +43,8 @@ class ShadowBook:
     def brought(self, pair: ShadowPair, scores: Mapping[str, float]) -> None:
         """It brought this pair; ``scores`` by instrument. A pair that is told twice counts once."""
         kept = self.units.row(unit_of(pair, self.rules), pair.inference_id, pair.ts.timestamp())
+        if pair.error_kind != "unavailable":
+            self._alive = min(self._alive, pair.ts.timestamp())
         kept.scores, kept.failed = dict(scores), lacks_answer(pair)
         kept.log_latency, kept.log_tokens = _latency(pair), _tokens(pair)
         kept.slices = kept.slices or groups(self.rules, pair.tags)
@@ -44,18 +52,21 @@ class ShadowBook:
     def settle(self, now: float) -> None:
         """Count what cannot change any more at ``now`` (seconds since the epoch)."""
         upto = now - self.rules.late_s
+        self.units.drop(lambda row: row.ts <= upto and row.ts < self._alive)
         if self._budgeted:
             self.units.drop(lambda row: row.scores is None and row.ts <= upto)
         self.tally.add(self.units.settle(upto))
 
     def dump(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {"units": self.units.dump(), "tally": self.tally.dump()}
+        alive = self._alive if math.isfinite(self._alive) else None
+        return {"units": self.units.dump(), "tally": self.tally.dump(), "alive": alive}
 
     def restore(self, stored: Mapping[str, Any]) -> None:
         """What ``dump`` gave."""
         self.units.restore(stored["units"])
         self.tally.restore(stored["tally"])
+        self._alive = math.inf if stored["alive"] is None else stored["alive"]
 
 
 def lacks_answer(pair: ShadowPair) -> bool:
