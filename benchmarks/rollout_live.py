@@ -66,6 +66,7 @@ OPERATIONAL_S = 30.0
 OVERDUE = 1.5
 SIGNALS = {"killed": signal.SIGKILL, "hung": signal.SIGSTOP}
 SETTINGS: dict[str, Any] = {
+    "engine.max_model_len": 512,
     "rollout.canary_steps": [SHARE],
     "rollout.step.min_minutes": 60,
     "rollout.step.placement_s": 60,
