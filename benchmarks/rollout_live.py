@@ -61,7 +61,7 @@ LESSONS = 3_000
 MAX_TOKENS = 160
 GOOD = 60
 """Answers of a candidate before its engine is hurt."""
-PATIENCE_S = {"operational": 180.0, "quality": 1_200.0, "placement": 150.0}
+PATIENCE_S = {"operational": 180.0, "quality": 1_200.0, "placement": 240.0}
 OPERATIONAL_S = 30.0
 OVERDUE = 1.5
 SIGNALS = {"killed": signal.SIGKILL, "hung": signal.SIGSTOP}
@@ -69,7 +69,7 @@ SETTINGS: dict[str, Any] = {
     "engine.max_model_len": 512,
     "rollout.canary_steps": [SHARE],
     "rollout.step.min_minutes": 60,
-    "rollout.step.placement_s": 60,
+    "rollout.step.placement_s": 150,
     # Simulated users react within a second; rows are in the lake within a few.
     "rollout.live.react_s": 5,
     "rollout.live.settle_s": 5,
