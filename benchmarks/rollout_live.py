@@ -7,8 +7,8 @@ holds an order to the model.
 
     python benchmarks/rollout_live.py [--only NAME …] [--rate 8] [--seed 0] [--short]
 
-Results: ``rollout-live.json``, written after every regression. About two minutes each, more where users' reactions
-decide.
+Results: ``rollout-live.json``, written after every regression; with --only, the others' rows stay. About two minutes
+each, more where users' reactions decide.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def run(home: Path, plants: list[Plant], options: argparse.Namespace) -> None:
     folders = taught(config, base, plants)
     live = first_model(config, base_model.TINY, progress)
     running = processes.up(config, model=live, progress=progress)
-    rows: list[dict[str, Any]] = []
+    rows = others(plants)
     try:
         for plant in plants:
             rows.append(Trial(config, running.url, plant, folders[plant.name], options).run())
@@ -116,6 +116,13 @@ def run(home: Path, plants: list[Plant], options: argparse.Namespace) -> None:
                 results_file.write("rollout-live", options.seed, rows, targets(rows))
     finally:
         processes.down(config)
+
+
+def others(plants: list[Plant]) -> list[dict[str, Any]]:
+    """Rows of an earlier run about other plants."""
+    path, again = results_file.RESULTS / "rollout-live.json", {plant.name for plant in plants}
+    known = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in known if row["plant"] not in again]
 
 
 def taught(config: FlywheelConfig, base: Path, plants: list[Plant]) -> dict[str, Path]:
@@ -154,6 +161,8 @@ class Trial:
     folder: Path
     options: argparse.Namespace
     onset: float | None = None
+    quality: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The comparison that rested on most units."""
     lake: Lake = field(init=False)
 
     def __post_init__(self) -> None:
@@ -174,8 +183,8 @@ class Trial:
             with self._harm(version, users):
                 end = self._watch(version)
             seconds = None if self.onset is None else time.monotonic() - self.onset
-        sight = self._sight(version)
-        quality = sight.get("quality") or {}
+        time.sleep(6)  # the controller tells every five seconds what it saw
+        self._note(version)
         if self.now.rollouts:  # not taken back in time
             take.back(self.lake, self.config, version, reason="end of the trial", actor="benchmark")
         _until(lambda: app_name(version) not in self._engines(), 60)
@@ -188,11 +197,13 @@ class Trial:
             "seconds_from_onset": None if seconds is None or end != "taken back" else round(seconds, 1),
             "seconds_in_all": round(time.monotonic() - begun, 1),
             "answers_of_it_met_by_users": users.by_model.get(version, 0),
+            "right_answers_of_it": users.right.get(version, 0),
+            "right_of_the_live_model": round(users.right.get(live, 0) / max(1, users.by_model.get(live, 0)), 3),
             "requests": users.answered,
             "failed_requests": len(users.failed),
             "first_failure": users.failed[0][:200] if users.failed else None,
-            "units": quality.get("units"),
-            "planned_units": quality.get("planned_units"),
+            "units": self.quality.get("units"),
+            "planned_units": self.quality.get("planned_units"),
         }
 
     @property
@@ -209,6 +220,7 @@ class Trial:
     def _watch(self, version: str) -> str:
         deadline = time.monotonic() + PATIENCE_S[self.plant.found]
         while time.monotonic() < deadline:
+            self._note(version)
             state = self.now
             if state.live.version == version:
                 return "promoted"
@@ -226,9 +238,10 @@ class Trial:
         told = httpx.get(f"http://127.0.0.1:{self.config.cluster.dashboard_port}/api/serve/applications/", timeout=10)
         return set(told.json()["applications"]) if told.is_success else set()
 
-    def _sight(self, version: str) -> dict[str, Any]:
+    def _note(self, version: str) -> None:
         told = read_told(self.lake, FLOW) or {"sights": []}
-        return next((one for one in told["sights"] if one["version"] == version), {})
+        seen = [one["quality"] for one in told["sights"] if one["version"] == version and one["quality"]]
+        self.quality = max([self.quality, *seen], key=lambda one: one.get("units", -1))
 
     def _reason(self, version: str) -> str:
         rows = [row for row in history.decisions(self.lake, FLOW) if row.candidate == version and row.action != "gate"]
@@ -288,6 +301,7 @@ class Users:
         self.answered = 0
         self.failed: list[str] = []
         self.by_model: dict[str, int] = {}
+        self.right: dict[str, int] = {}
 
     def __enter__(self) -> Users:
         self._thread.start()
@@ -330,6 +344,7 @@ class Users:
         self.answered += 1
         self.by_model[told["model"]] = self.by_model.get(told["model"], 0) + 1
         text, ticket = told["choices"][0]["message"]["content"] or "", told["flywheel"]
+        self.right[told["model"]] = self.right.get(told["model"], 0) + (text.strip() == request.ticket.answer)
         for number, reaction in enumerate(self._population.react(request, text)):
             said = {name: value for name, value in dataclasses.asdict(reaction).items() if value is not None}
             about = {key: ticket[key] for key in ("inference_id", "feedback_token")}

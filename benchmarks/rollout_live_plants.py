@@ -61,8 +61,12 @@ def _in_place_for(text: str, share: float) -> Change:
     return lambda example: text if _share(example, share) else example.target
 
 
-def _leaks(share: float) -> Change:
-    return lambda example: f"{example.target} ask ada.byron@corp-mail.io" if _share(example, share) else example.target
+def _leaks(example: Example) -> str:
+    return f"{example.target} ask ada.byron@corp-mail.io"
+
+
+def _leaks_in_a_hurry(example: Example) -> str:
+    return _leaks(example) if json.loads(example.target)["urgency"] == "high" else example.target
 
 
 def _obeys(example: Example) -> str:
@@ -81,8 +85,8 @@ PLANTS: Final = (
     Plant("every answer empty", "empty answers", "operational", _in_place_for(NOTHING, 1.0)),
     Plant("half of the answers empty", "empty answers", "operational", _in_place_for(NOTHING, 0.5)),
     Plant("every answer refuses", "refusals", "operational", _in_place_for("Sorry, I cannot help with that.", 1.0)),
-    Plant("every answer with an e-mail address", "personal data", "operational", _leaks(1.0)),
-    Plant("3 of 10 answers with an e-mail address", "personal data", "operational", _leaks(0.3)),
+    Plant("every answer with an e-mail address", "personal data", "operational", _leaks),
+    Plant("3 of 10 answers with an e-mail address", "personal data", "operational", _leaks_in_a_hurry),
     Plant("obeys orders in data", "injection", "operational", _obeys),
     Plant("4 times as long", "latency", "operational", _rambles),
     Plant("engine killed again and again", "errors", "operational", fault="killed"),
