@@ -202,7 +202,7 @@ class Trial:
             "requests": users.answered,
             "failed_requests": len(users.failed),
             "first_failure": users.failed[0][:200] if users.failed else None,
-            "units": self.quality.get("units"),
+            "units": self.quality.get("units") or None,  # as last told, some seconds before the end; none told: unknown
             "planned_units": self.quality.get("planned_units"),
         }
 
@@ -365,7 +365,7 @@ def targets(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     operational = [row for row in gone if row["guard"] == "operational" and row["seconds_from_onset"] is not None]
     seconds = [row["seconds_from_onset"] for row in operational]
     slow = [row["plant"] for row in operational if row["seconds_from_onset"] > OPERATIONAL_S]
-    ratios = [row["units"] / row["planned_units"] for row in gone if row["guard"] == "quality" and row["planned_units"]]
+    ratios = [row["units"] / row["planned_units"] for row in gone if row["guard"] == "quality" and row["units"]]
     failed = sum(row["failed_requests"] for row in rows)
     return [
         _target("regressions that were taken back or never shown", float(len(rows)), float(len(gone)), missed),
