@@ -162,7 +162,7 @@ def test_likelihood_needs_no_model_and_tells_the_client_nothing(tmp_path):
     ],
 )
 def test_without_scores_every_answer_has_the_same_true_chance(tmp_path, ranker, why):
-    world = World(tmp_path, ranker, n=2, policy="epsilon_greedy", epsilon=0, timeout_s=0.01)
+    world = World(tmp_path, ranker, n=2, policy="epsilon_greedy", epsilon=0, timeout_s=0.01 if why == "timeout" else 10)
     answers = world.ask(*[ask()] * 40)
     rows = world.rows()
     assert {row["choice_served"] for row in rows} == {0, 1}

@@ -10,7 +10,7 @@ from flywheel.testing import FakeEngine, LocalEngines
 
 BODY = {"messages": [{"role": "user", "content": "hello"}], "user": "ann"}
 ASKS = {"x-flywheel-side-by-side": "yes", "x-flywheel-consent": "training,evaluation"}
-ON = {"gateway.side_by_side.share": 1.0, "gateway.side_by_side.timeout_s": 0.3}
+ON = {"gateway.side_by_side.share": 1.0, "gateway.side_by_side.timeout_s": 20}
 
 
 def run(test):
@@ -106,7 +106,7 @@ async def test_the_candidate_answers_once_and_is_not_mirrored_as_well(tmp_path):
 @pytest.mark.parametrize("fault", ["error", "slow", "garbage", "same"])
 @run
 async def test_a_candidate_with_nothing_to_show_is_not_noticed(tmp_path, fault):
-    made = world(tmp_path, fault)
+    made = world(tmp_path, fault, {"gateway.side_by_side.timeout_s": 0.2 if fault == "slow" else 20})
     async with made.http() as http:
         answer = await ask(http)
     assert len(texts(answer)) == 1
