@@ -32,12 +32,12 @@ def test_what_was_not_promoted_fixed_nothing():
 
 def test_the_table_shows_every_round_even_one_without_an_evaluation():
     rows = [a_round(suites={"random": SUITE}).summary(), a_round("inconclusive", seconds=None).summary()]
-    console = Console(width=160, record=True)
+    console = Console(width=80, record=True)
     console.print(rounds_table(rows))
     said = console.export_text()
-    assert "50.0% -> 70.0%" in said
+    assert "50.0 > 70.0 %" in said
     assert "+20.0 [+10.0, +30.0]" in said
-    assert "10.0 min" in said
+    assert "10.0" in said
     assert "inconclusive" in said
 
 

@@ -249,21 +249,20 @@ def demo_summary(result: dict[str, Any], console: Console) -> None:
 
 
 def rounds_table(rounds: Sequence[Mapping[str, Any]]) -> Table:
-    """The compounding: what each round found, and what its turn made of it."""
-    table = Table(title="Round by round", title_justify="left")
-    for column in ("turn", "users got right", "random sample", "gain", "decision", "fixes per 1,000", "to the fix"):
-        table.add_column(column, justify="left" if column in {"turn", "decision"} else "right")
-    for one in rounds:
+    """The compounding: users answered right, what the turn made of it, and minutes from a correction to its fix."""
+    table = Table(title="Round by round", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("round", "right", "random sample", "gain, points", "decision", "minutes"):
+        table.add_column(column, justify="left" if column == "decision" else "right", no_wrap=True)
+    for number, one in enumerate(rounds, 1):
         known = "candidate" in one
-        minutes = "-" if one["seconds_to_fix"] is None else f"{one['seconds_to_fix'] / 60:.1f} min"
+        minutes = "-" if one["seconds_to_fix"] is None else f"{one['seconds_to_fix'] / 60:.1f}"
         low, high = one["interval"] if known else (0.0, 0.0)
         table.add_row(
-            one["turn"],
+            str(number),
             f"{one['right']:.1%}",
-            f"{one['live']:.1%} -> {one['candidate']:.1%}" if known else "-",
+            f"{100 * one['live']:.1f} > {100 * one['candidate']:.1f} %" if known else "-",
             f"{100 * one['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]" if known else "-",
             one["decision"],
-            f"{one['net_fixes_per_1000']:+.0f}",
             minutes,
         )
     return table
