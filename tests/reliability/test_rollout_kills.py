@@ -1,6 +1,7 @@
 """A live rollout under traffic while its controller, the ingester, MLflow and the lake are killed, phase after phase.
 
-Lake and MLflow are real servers. With FLYWHEEL_LONG=1 everybody is killed in every phase.
+Lake and MLflow are real servers. With FLYWHEEL_LONG=1 everybody is killed in every phase; else the controller in the
+shadow and the lake in the canary's first step.
 """
 
 import json
@@ -127,7 +128,8 @@ def test_whoever_is_killed_in_a_phase_the_rollout_goes_on_and_no_user_notices(wo
         for place, phase in enumerate(PHASES):
             wait(lambda phase=phase: world.phase(version) == phase, 120, f"{version} in phase {phase}")
             victim = VICTIMS[(place + shift) % len(VICTIMS)]
-            world.kill(victim)
+            if LONG or place < 2:
+                world.kill(victim)
             if phase == "shadow":  # it waited there for its engine
                 deploy_fake_engine(version)
             told = world.told_at()
