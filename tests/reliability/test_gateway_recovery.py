@@ -6,7 +6,6 @@ With FLYWHEEL_LONG=1 behind HAProxy as well.
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 import pytest
+from rollout_cluster import free_port, wait
 
 from flywheel.config import FlywheelConfig, dump, load
 from flywheel.inference.ingress import serve_environment
@@ -27,22 +27,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 LONG = bool(os.environ.get("FLYWHEEL_LONG"))
 TARGET_S = 15.0
 BODY = {"messages": [{"role": "user", "content": "hello"}]}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 def replicas():
