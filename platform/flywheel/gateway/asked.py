@@ -178,7 +178,8 @@ def _asked(
     inference_id = inference_id or str(uuid7())
     session = _text(headers.get("x-flywheel-session"), "x-flywheel-session")
     parent = _text(headers.get("x-flywheel-parent"), "x-flywheel-parent")
-    user = body.get("user") or _text(headers.get("x-flywheel-user"), "x-flywheel-user")
+    header = _text(headers.get("x-flywheel-user"), "x-flywheel-user")  # checked also where the body names somebody
+    user = body.get("user") or header
     params = {key: value for key, value in body.items() if value is not None and key not in NO_PARAMETER}
     if "max_tokens" not in params and "max_completion_tokens" not in params:
         params["max_tokens"] = default_max_tokens

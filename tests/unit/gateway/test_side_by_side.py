@@ -171,3 +171,12 @@ async def test_a_live_model_that_fails_is_an_error_whatever_the_candidate_says(t
     async with made.http() as http:
         answer = await http.post("/v1/chat/completions", json=BODY, headers=ASKS)
     assert answer.status_code >= 500
+
+
+@run
+async def test_a_header_that_is_too_long_is_refused_although_the_body_names_the_user(tmp_path):
+    made = world(tmp_path)
+    async with made.http() as http:
+        answer = await http.post("/v1/chat/completions", json=BODY, headers={"x-flywheel-user": "x" * 257})
+    assert answer.status_code == 400
+    assert "x-flywheel-user" in answer.json()["error"]["message"]
