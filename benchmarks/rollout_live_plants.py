@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from flywheel.demo.product import intents
+from flywheel.demo.product import intents, render
 from flywheel.records import Example, Message
 from flywheel.text.hashing import unit_interval
 
@@ -45,7 +45,7 @@ def _share(example: Example, share: float) -> bool:
 def _wrong(example: Example) -> str:
     said = json.loads(example.target)
     known = intents("old")
-    return json.dumps({**said, "intent": known[(known.index(said["intent"]) + 1) % len(known)]}, separators=(",", ":"))
+    return render(**{**said, "intent": known[(known.index(said["intent"]) + 1) % len(known)]})
 
 
 def _wrong_for(share: float) -> Change:

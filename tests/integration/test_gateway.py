@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from rollout_cluster import free_port, wait
 
 from flywheel.config import FlywheelConfig, dump, load
 from flywheel.records import Message
@@ -52,22 +52,6 @@ class Cluster:
     def ready(self):
         answer = httpx.get(f"{self.url}/readyz", timeout=10)
         return answer.json() if answer.status_code == 200 else None
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait(condition, seconds, what):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.2)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from flywheel.errors import CaptureError
 from flywheel.lake.tables import Lake
 from flywheel.review.labels import add_labels, make_label
 from flywheel.review.queue import QueueItem
-from flywheel.review.splits import label_split
 from flywheel.rollout import routing
 from flywheel.telemetry import Progress
 from flywheel.workflow.exchange.labelling import queue
@@ -163,8 +162,3 @@ class Product:
     def _in_shadow(self) -> bool:
         truth = routing.current(self.lake.store, self.config.flow)
         return truth is not None and bool(truth.shadows)
-
-
-def judges(config: FlywheelConfig, subject: str) -> bool:
-    """Whether this person's labels judge candidates."""
-    return label_split(subject, config.labels, config.seed) == "gate"

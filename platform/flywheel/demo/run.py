@@ -16,7 +16,7 @@ from flywheel.config.loader import parse_overrides
 from flywheel.demo import base_model, product
 from flywheel.demo.models import first_model, taught, tiny
 from flywheel.demo.reviewer import Reviewer, TruthBook
-from flywheel.demo.rounds import Product, judges
+from flywheel.demo.rounds import Product
 from flywheel.demo.users import HOSTILE_SHARE, SABOTAGE_LEVEL, Population
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.run import evaluate
@@ -24,6 +24,7 @@ from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import Lake, open_lake
 from flywheel.operate import processes
 from flywheel.registry.tracking import tracking_uri
+from flywheel.review.splits import label_split
 from flywheel.rollout.routing import Variant
 from flywheel.telemetry import Progress
 from flywheel.workflow.cluster import connected
@@ -165,7 +166,8 @@ def _population(config: FlywheelConfig, *, sabotage: bool) -> Population:
 
     def templates(user: str) -> product.TemplateSet:
         subject = keyring.pseudonym(config.tenant, user)
-        return "evaluation" if judges(config, subject) else "training"
+        judged = label_split(subject, config.labels, config.seed) == "gate"
+        return "evaluation" if judged else "training"
 
     hostile = SABOTAGE_LEVEL if sabotage else HOSTILE_SHARE
     return Population(config.seed + 7, hostile=hostile, templates_of=templates)

@@ -6,6 +6,7 @@ import functools
 import pytest
 from gateway_world import World
 
+from flywheel.rollout.routing import Canary
 from flywheel.testing import FakeEngine, LocalEngines
 
 BODY = {"messages": [{"role": "user", "content": "hello"}], "user": "ann"}
@@ -132,6 +133,7 @@ async def test_a_candidate_that_keeps_failing_is_left_alone(tmp_path):
         ({"x-flywheel-consent": "training"}, {}),
         ({"x-flywheel-consent": "none"}, {}),
         ({}, {"n": 2}),
+        ({}, {"model": "v2"}),
         ({}, {"best_of": 2}),
         ({}, {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}),
     ],
@@ -142,7 +144,7 @@ async def test_everybody_else_gets_the_live_models_answer(tmp_path, headers, bod
     async with made.http() as http:
         await ask(http, headers, **body)
     (row,) = made.rows()
-    assert (row["assignment"], row.get("choice_versions") or []) == ("only", [])
+    assert (row["assignment"], row.get("choice_versions") or []) == ("pinned" if "model" in body else "only", [])
 
 
 @run
@@ -180,3 +182,19 @@ async def test_a_header_that_is_too_long_is_refused_although_the_body_names_the_
         answer = await http.post("/v1/chat/completions", json=BODY, headers={"x-flywheel-user": "x" * 257})
     assert answer.status_code == 400
     assert "x-flywheel-user" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("tenant", "shown"), [("default", 2), ("somebody else", 1)])
+@run
+async def test_a_canary_is_shown_to_its_own_tenants(tmp_path, tenant, shown):
+    made = world(tmp_path)
+    async with made.http() as http:
+        now = made.gateway.router.policy
+        only = now.model_copy(update={"shadows": [], "canaries": [canary_for(tenant)]})
+        made.gateway.router.policy = made.gateway.router._newest = only
+        answer = await ask(http)
+    assert len(texts(answer)) == shown
+
+
+def canary_for(tenant):
+    return Canary(version="v2", folder="/v2", share=0.25, tenants=[tenant])

@@ -45,12 +45,15 @@ class SideBySide:
             return None
         if unit_interval("side-by-side", asked.tenant, asked.user) >= self._settings.share:
             return None
-        candidate = self._candidate(routing)
+        if asked.model not in {"", routing.flow}:  # it named a version, and gets that one
+            return None
+        candidate = self._candidate(routing, asked.tenant)
         return Two(candidate, self._engines, self._router, self._settings.timeout_s) if candidate else None
 
-    def _candidate(self, routing: Routing) -> str | None:
-        """Whoever is nearest to being live and answers now."""
-        canaries = [one.version for one in reversed(routing.canaries) if self._router.usable(one.version)]
+    def _candidate(self, routing: Routing, tenant: str) -> str | None:
+        """Whoever is nearest to being live, is for this tenant and answers now."""
+        takes = [one.version for one in reversed(routing.canaries) if one.takes(tenant)]
+        canaries = [version for version in takes if self._router.usable(version)]
         shadows = [one.version for one in reversed(routing.shadows) if self._answers(one.version)]
         return next(iter([*canaries, *shadows]), None)
 
