@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from flywheel.errors import NotFoundInLakeError
+from flywheel.lake.commits import log_entry
 from flywheel.lake.schemas import SHARED_FLOW, conform, schema_of
 from flywheel.lake.tables import Lake
 
@@ -60,7 +61,7 @@ def changes_known(lake: Lake, table: str, since: int | None) -> bool:
     """
     newest = lake.version(table)
     first = 0 if since is None else since + 1
-    return newest is None or newest < first or lake.store.exists(_entry(table, first))
+    return newest is None or newest < first or lake.store.exists(log_entry(f"tables/{table}", first))
 
 
 def pick(
@@ -83,14 +84,14 @@ def _newest(lake: Lake, table: str, since: int | None) -> int | None:
     """The newest version. One probe where nothing happened since."""
     if since is None:
         return lake.version(table)
-    if not lake.store.exists(_entry(table, since + 1)):
+    if not lake.store.exists(log_entry(f"tables/{table}", since + 1)):
         return since
     return lake.version(table)
 
 
 def _commit(lake: Lake, table: str, n: int, flow: str) -> Iterator[dict[str, Any]]:
     """Files that commit ``n`` added for a flow."""
-    for line in lake.store.get(_entry(table, n)).splitlines():
+    for line in lake.store.get(log_entry(f"tables/{table}", n)).splitlines():
         action = json.loads(line) if line.strip() else {}
         if action.get("remove", {}).get("dataChange", False):
             raise _RowsWentError
@@ -107,10 +108,6 @@ def _part(lake: Lake, table: str, file: dict[str, Any], wanted: pa.Schema) -> pa
         if name in wanted.names:
             rows = rows.append_column(name, pa.array([value] * len(rows), pa.string()))
     return conform(rows, wanted)
-
-
-def _entry(table: str, version: int) -> str:
-    return f"tables/{table}/_delta_log/{version:020d}.json"
 
 
 def _fields(table: str, columns: Sequence[str]) -> pa.Schema:

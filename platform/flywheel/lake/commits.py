@@ -186,14 +186,19 @@ def commit_once(
     return True
 
 
-def add_action(part: Part, now_ms: int) -> AddAction:
+def log_entry(prefix: str, version: int) -> str:
+    """Where the store keeps what one commit to the table under ``prefix`` did."""
+    return f"{prefix}/_delta_log/{version:020d}.json"
+
+
+def add_action(part: Part, now_ms: int, *, data_change: bool = True) -> AddAction:
     """How the log names a part: its partition and row count, and no statistics of any column."""
     return AddAction(
         path=part.path,
         size=part.size,
         partition_values={"flow": part.flow, "date": part.date},
         modification_time=now_ms,
-        data_change=True,
+        data_change=data_change,
         stats=json.dumps({"numRecords": part.rows}),
     )
 

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError
 
 from flywheel.config import FlywheelConfig
 from flywheel.errors import LakeError, NotFoundInLakeError
 from flywheel.lake.commits import Part, TableAddress, attempts, commit_once, write_parts
+from flywheel.lake.compaction import compact_files
 from flywheel.lake.deletion import delete_rows
 from flywheel.lake.problems import explained
 from flywheel.lake.schemas import SHARED_FLOW, conform, from_arrow, schema_of, to_arrow
@@ -134,18 +134,12 @@ class Lake:
     def compact(self, table: str, *, flow: str | None = None) -> int:
         """Merge small files of each partition; returns how many files fewer there are. Rows stay as they are.
 
-        Merges nothing when rows were deleted meanwhile: the next time will do.
+        Appends, deletions and other compactions may run meanwhile and lose or double nothing. One that is overtaken
+        every time merges nothing: the next will do.
         """
-        snapshot = self._open(table)
-        if snapshot is None:
-            return 0
-        with explained(self.table_uri(table)):
-            filters = [("flow", "=", flow)] if flow else None
-            try:
-                done = snapshot.optimize.compact(partition_filters=filters)
-            except CommitFailedError:
-                return 0
-        return int(done["numFilesRemoved"]) - int(done["numFilesAdded"])
+        schema_of(table)
+        address = TableAddress(self.table_uri(table), self.storage_options)
+        return compact_files(address, self.store, _prefix(table), flow)
 
     def count(self, table: str, where: pc.Expression) -> int:
         """How many rows of the newest version ``where`` is true of."""

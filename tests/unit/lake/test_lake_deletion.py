@@ -115,9 +115,9 @@ def test_a_file_written_before_a_column_existed_is_searched_too(filled: Lake):
 
 @pytest.mark.parametrize("rival", ["append", "compact", "delete"])
 def test_who_committed_between_look_and_commit_loses_nothing(filled: Lake, monkeypatch: pytest.MonkeyPatch, rival: str):
-    real, rivals = deletion._commit, [rival]
+    real, rivals = deletion.commit_swaps, [rival]
 
-    def overtaken(*how):
+    def overtaken(*how, **more):
         while rivals:
             what = rivals.pop()
             other = Lake(filled.uri)
@@ -127,9 +127,9 @@ def test_who_committed_between_look_and_commit_loses_nothing(filled: Lake, monke
                 assert other.compact("signals") == 2
             else:
                 assert other.delete("signals", BAD | (pc.field("inference_id") == "i0-0")) == 4
-        real(*how)
+        real(*how, **more)
 
-    monkeypatch.setattr(deletion, "_commit", overtaken)
+    monkeypatch.setattr(deletion, "commit_swaps", overtaken)
     removed = filled.delete("signals", BAD)
     wanted = {
         "append": ["i0-0", "i0-1", "i1-0", "inew"],
@@ -141,14 +141,14 @@ def test_who_committed_between_look_and_commit_loses_nothing(filled: Lake, monke
 
 
 def test_a_lost_answer_to_our_own_commit_counts(filled: Lake, monkeypatch: pytest.MonkeyPatch):
-    real, calls = deletion._commit, []
+    real, calls = deletion.commit_swaps, []
 
-    def lossy(*how):
-        real(*how)
+    def lossy(*how, **more):
+        real(*how, **more)
         calls.append(1)
         raise CommitFailedError("the answer was lost")
 
-    monkeypatch.setattr(deletion, "_commit", lossy)
+    monkeypatch.setattr(deletion, "commit_swaps", lossy)
     assert filled.delete("signals", pc.field("inference_id") == "i1-1") == 1
     assert (len(calls), len(ids(filled))) == (1, 5)
 
@@ -201,7 +201,7 @@ def race(lake: Lake, writers: Sequence[Work], others: Sequence[Work]) -> None:
 
 
 @pytest.mark.slow
-def test_writers_compactions_two_deletions_and_readers_at_once(lake: Lake):
+def test_writers_two_compactions_two_deletions_and_readers_at_once(lake: Lake):
     """Every good row is there once and no bad one is, whoever overtook whom."""
     batches, removed = 40, []
     lake.append("signals", [signal("first")], app="z", version=0, flow="t")
@@ -215,7 +215,10 @@ def test_writers_compactions_two_deletions_and_readers_at_once(lake: Lake):
         removed.append(own.delete("signals", BAD))
         own.scrub("signals")
 
-    race(lake, [partial(write, me) for me in range(2)], [delete, delete, lambda own: own.compact("signals"), ids])
+    def compact(own: Lake):
+        own.compact("signals")
+
+    race(lake, [partial(write, me) for me in range(2)], [delete, delete, compact, compact, ids])
     removed.append(lake.delete("signals", BAD))
     assert Counter(ids(lake)) == Counter(["ifirst", *(f"i{me}-{n}" for me in range(2) for n in range(batches))])
     assert sum(removed) == 2 * batches

@@ -2,21 +2,17 @@
 
 import hashlib
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-import pyarrow.parquet as pq
 import pytest
+from erase_world import TABLES, as_text
 
-from flywheel.capture import batches
-from flywheel.capture.importer import import_interactions, import_lock
+from flywheel.capture.importer import import_interactions
 from flywheel.config import FlywheelConfig
-from flywheel.errors import BusyError, NotFoundInLakeError, UsageError
+from flywheel.errors import NotFoundInLakeError, UsageError
 from flywheel.lake.erasures import read_erasures, tainted_lineage
 from flywheel.lake.manifests import read_manifest
 from flywheel.lake.store import ObjectStore
-from flywheel.lake.tables import Lake
 from flywheel.operate.status import status
 from flywheel.quality.reward import RewardModels
 from flywheel.records import Inference, utcnow
@@ -24,44 +20,13 @@ from flywheel.registry.versions import ModelVersion, untainted
 from flywheel.review.labels import add_labels, make_label
 from flywheel.rollout import routing
 from flywheel.telemetry import Silent
-from flywheel.workflow.erasure import erase
 from flywheel.workflow.erasure.erase import forget, look
 from flywheel.workflow.erasure.erase_turns import erase_work
 from flywheel.workflow.erasure.trace import Trace
 from flywheel.workflow.turns import learn, prepare
 from flywheel.workflow.turns import verdict as last_steps
-from flywheel.workflow.turns.lease import only_one
 from flywheel.workflow.turns.steps import open_turn
 from flywheel.workflow.turns.turn import step_key
-
-TABLES = ("inferences", "feedback", "consents", "labels", "signals", "shadow_pairs", "examples", "eval_cases",
-          "eval_results", "judgements")  # fmt: skip
-
-
-def contents(home):
-    """Every file under a home, Parquet also as its rows."""
-    for path in sorted(item for item in home.rglob("*") if item.is_file()):
-        data = path.read_bytes()
-        if path.suffix == ".parquet":
-            rows = pq.read_table(path, partitioning=None).to_pylist()
-            data += json.dumps(rows, default=str, ensure_ascii=False).encode()
-        yield path.relative_to(home).as_posix(), data
-
-
-def traces(world, user):
-    """Files that hold the user's id, anything only they wrote, or (but for the ledger of erasures) their pseudonym."""
-    words = {"id": user.encode(), "text": world.word(user).encode(), "pseudonym": world.subject(user).encode()}
-    found = set()
-    for name, data in contents(world.home):
-        for kind, text in words.items():
-            in_ledger = kind == "pseudonym" and name.startswith("lake/erasures/")
-            if text in data + name.encode() and not in_ledger:
-                found.add((name, kind))
-    return found
-
-
-def rows(world, table):
-    return {json.dumps(row, default=str, sort_keys=True) for row in world.lake.read(table).to_pylist()}
 
 
 def made_of(world, row, ids):
@@ -78,18 +43,18 @@ def others(world, table):
         derived = table in {"signals", "examples"} and made_of(world, row, {reacted})
         derived |= table in {"eval_cases", "eval_results"} and row["case_id"] in cases and row["suite"] == "failures"
         if row.get("subject") != ann and not made_of(world, row, world.ids(world.ann)) and not derived:
-            kept.add(json.dumps(row, default=str, sort_keys=True))
+            kept.add(as_text(row))
     return kept
 
 
 def test_nothing_of_the_person_is_left_and_nobody_else_is_touched(world):
-    assert {kind for _, kind in traces(world, world.ann)} == {"id", "text", "pseudonym"}
+    assert {kind for _, kind in world.traces(world.ann)} == {"id", "text", "pseudonym"}
     before = {table: others(world, table) for table in TABLES}
     assert all(before.values())
     forget(world.config, world.ann)
-    assert traces(world, world.ann) == set()
-    assert {table: rows(world, table) for table in TABLES} == before
-    assert traces(world, world.ben)
+    assert world.traces(world.ann) == set()
+    assert world.stored() == before
+    assert world.traces(world.ben)
 
 
 def test_every_removed_row_is_counted_once(world):
@@ -127,7 +92,7 @@ def test_every_removed_row_is_counted_once(world):
 
 def test_a_look_says_what_would_go_and_changes_nothing(world):
     def fingerprint():
-        return {name: hashlib.sha256(data).hexdigest() for name, data in contents(world.home) if "outbox" not in name}
+        return {name: hashlib.sha256(data).hexdigest() for name, data in world.contents() if "outbox" not in name}
 
     before = fingerprint()
     seen = look(world.config, world.ann)
@@ -162,7 +127,7 @@ def test_the_second_run_says_so_and_sweeps_what_came_late(world):
     second = forget(world.config, world.ann)
     assert second.again == first.until
     assert {name: count for name, count in second.removed.items() if count} == {"labels": 1}
-    assert traces(world, world.ann) == set()
+    assert world.traces(world.ann) == set()
 
 
 def test_a_person_who_came_back_can_be_forgotten_again(world):
@@ -178,7 +143,7 @@ def test_a_person_who_came_back_can_be_forgotten_again(world):
     assert {name: count for name, count in again.removed.items() if count} == {
         "landing": 3, "shadow_pairs": 1, "feedback": 1, "inferences": 1,
     }  # fmt: skip
-    assert traces(world, world.ann) == set()
+    assert world.traces(world.ann) == set()
 
 
 def test_an_old_log_brings_nobody_back(world, tmp_path):
@@ -189,7 +154,7 @@ def test_an_old_log_brings_nobody_back(world, tmp_path):
     forget(world.config, world.ann)
     report = import_interactions(world.lake, world.config, world.keyring, path)
     assert (report.inferences, report.erased) == (0, 1)
-    assert traces(world, world.ann) == set()
+    assert world.traces(world.ann) == set()
 
 
 def test_a_row_from_a_clock_that_was_ahead_goes_too(world, tmp_path):
@@ -202,150 +167,7 @@ def test_a_row_from_a_clock_that_was_ahead_goes_too(world, tmp_path):
     import_interactions(world.lake, world.config, world.keyring, path)
     done = forget(world.config, world.ann)
     assert (done.removed["inferences"], done.removed["feedback"]) == (7, 9)
-    assert traces(world, world.ann) == set()
-
-
-class Killed(BaseException):
-    """As a kill: nothing catches it."""
-
-
-STEPS = {
-    "settle": (erase, "_settle"),
-    "mark": (erase.turns, "mark_descendants"),
-    "outboxes": (erase.raw, "erase_outboxes"),
-    "landing": (erase.raw, "erase_landing"),
-    "quarantine": (erase.raw, "erase_quarantine"),
-    "turns": (erase.turns, "erase_artifacts"),
-    "working copies": (erase.turns, "erase_work"),
-    "drops": (erase.turns, "erase_drops"),
-    "near-duplicate index": (erase, "erase_rows"),
-    "review notes": (erase.turns, "erase_markers"),
-    **{f"table {table}": (Lake, "delete") for table in TABLES},
-    "files": (Lake, "scrub"),
-    "key": (erase.Keyring, "destroy_subject_key"),
-    "report": (erase, "_report"),
-}
-
-
-def fuse(monkeypatch, step, *, after):
-    """Make ``forget`` die at a step, before or after its effect."""
-    owner, name = STEPS[step]
-    real, table = getattr(owner, name), step.removeprefix("table ")
-
-    def deadly(*arguments, **named):
-        if name == "delete" and arguments[1] != table:
-            return real(*arguments, **named)
-        if after:
-            real(*arguments, **named)
-        raise Killed(step)
-
-    monkeypatch.setattr(owner, name, deadly)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_any_step_a_rerun_ends_the_same(template, world, tmp_path, monkeypatch, step, after):
-    whole = template.copy(tmp_path / "whole")
-    reference = forget(whole.config, whole.ann)
-    with monkeypatch.context() as patch:
-        fuse(patch, step, after=after)
-        with pytest.raises(Killed):
-            forget(world.config, world.ann)
-    done = forget(world.config, world.ann)
-    assert traces(world, world.ann) == set()
-    assert {table: rows(world, table) for table in TABLES} == {table: rows(whole, table) for table in TABLES}
-    assert world.lake.store.list("erasures/tainted") == whole.lake.store.list("erasures/tainted")
-    assert set(done.marked) <= set(reference.marked)
-    assert forget(world.config, world.ann).again == done.until
-
-
-def test_two_at_once_end_as_one(world, template, tmp_path):
-    whole = template.copy(tmp_path / "whole")
-    reference = forget(whole.config, whole.ann)
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: forget(world.config, world.ann), range(2)))
-    assert traces(world, world.ann) == set()
-    assert {table: rows(world, table) for table in TABLES} == {table: rows(whole, table) for table in TABLES}
-    assert sorted(done.total for done in both) == [0, reference.total]
-
-
-def test_two_people_at_once(world):
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda user: forget(world.config, user), (world.ann, world.ben)))
-    assert traces(world, world.ann) == traces(world, world.ben) == set()
-    subjects = {row.subject for row in world.lake.records("inferences", Inference)}
-    assert subjects == {world.subject(world.cleo)}
-
-
-@pytest.mark.slow
-def test_traffic_of_others_loses_nothing_meanwhile(world):
-    """An ingester at work during the erasure: every event of others is there once, and none of hers."""
-    stop, sent = threading.Event(), []
-
-    def traffic():
-        while not stop.is_set():
-            mine, theirs = world.inference(world.ann, 50), world.inference(world.ben, 50)
-            sent.append(theirs.inference_id)
-            world.record(mine, world.feedback(mine), theirs, world.feedback(theirs))
-            world.ship()
-            world.ingest()
-
-    world.ship()
-    world.ingest()
-    before = {row.inference_id: row.subject for row in world.lake.records("inferences", Inference)}
-    with ThreadPoolExecutor(1) as pool:
-        worker = pool.submit(traffic)
-        try:
-            done = [forget(world.config, world.ann) for _ in range(2)]
-        finally:
-            stop.set()
-        worker.result()
-    last = forget(world.config, world.ann)
-    assert done[0].total > 0
-    assert traces(world, world.ann) == set()
-    found = sorted(row.inference_id for row in world.lake.records("inferences", Inference))
-    assert found == sorted([*sent, *(name for name, who in before.items() if who != world.subject(world.ann))])
-    assert last.again == done[-1].until
-
-
-def test_an_ingester_that_saw_no_tombstone_is_waited_for(world, monkeypatch):
-    """It read the tombstones, fell asleep, and stores her rows after the erasure began: they are removed."""
-    world.record(world.inference(world.ann, 60), world.inference(world.ben, 60))
-    world.ship()
-    asleep, awake = threading.Event(), threading.Event()
-    from flywheel.capture import ingest
-
-    real = ingest.Ingester._commit
-    sleeper = ingest.Ingester(world.lake, world.config, world.keyring)
-
-    def slow(self, n, outcome):
-        if self is sleeper:
-            asleep.set()
-            awake.wait(20)
-        return real(self, n, outcome)
-
-    monkeypatch.setattr(ingest.Ingester, "_commit", slow)
-    worker = threading.Thread(target=sleeper.run_once)
-    worker.start()
-    asleep.wait(20)
-    forget(world.config, world.ann)
-    awake.set()
-    worker.join()
-    assert traces(world, world.ann) == set()
-    assert sum(row.subject == world.subject(world.ben) for row in world.lake.records("inferences", Inference)) == 8
-
-
-def test_another_flow_in_the_middle_of_a_batch_is_waited_for_and_then_named(world, monkeypatch):
-    batch = batches.Batch(n=1, flow="other", segments=[], cursor={})
-    world.lake.store.put_if_absent(batches.batch_key("other", 1), batch.model_dump_json().encode())
-    monkeypatch.setattr(erase, "SETTLE_S", 0.3)
-    with pytest.raises(BusyError, match="ingester of the flow 'other' is in the middle of batch 1"):
-        forget(world.config, world.ann)
-    end = batches.Done(n=1, flow="other")
-    world.lake.store.put_if_absent(batches.done_key("other", 1), end.model_dump_json().encode())
-    forget(world.config, world.ann)
-    assert traces(world, world.ann) == set()
+    assert world.traces(world.ann) == set()
 
 
 def test_every_flow_of_the_tenant_is_swept(world):
@@ -353,23 +175,7 @@ def test_every_flow_of_the_tenant_is_swept(world):
     row = world.inference(world.ann, 70, flow="other")
     world.lake.append("inferences", [row.model_copy(update={"subject": world.subject(world.ann)})], app="x", version=1)
     assert forget(other, world.ann).removed["inferences"] == 7
-    assert traces(world, world.ann) == set()
-
-
-@pytest.mark.parametrize("who", ["turn", "turn of another flow", "import"])
-def test_nothing_is_removed_beside_a_turn_or_an_import(world, who):
-    (world.home / "turns" / "other").mkdir()
-    other = world.config.model_copy(update={"flow": "other"})
-    held = {
-        "turn": lambda: only_one(world.config, "turn"),
-        "turn of another flow": lambda: only_one(other, "turn"),
-        "import": lambda: import_lock(world.config, exclusive=False),
-    }[who]
-    with held(), pytest.raises(BusyError, match="Nothing is removed yet"):
-        forget(world.config, world.ann)
-    assert len(world.lake.records("inferences", Inference)) == 18
-    assert read_erasures(world.lake.store).until.keys() == {world.subject(world.ann)}
-    assert forget(world.config, world.ann).removed["inferences"] == 6
+    assert world.traces(world.ann) == set()
 
 
 def test_datasets_and_models_are_marked_and_the_gate_refuses_them(world):
