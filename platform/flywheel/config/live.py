@@ -44,8 +44,9 @@ class LiveQualityConfig(Config):
         default=50_000, ge=100, description="canary: users that are remembered; nobody new is counted after them"
     )
     max_missing_share: float = Field(
-        default=0.05, gt=0, lt=1, description="of a unit's requests, mirrored or assigned but without an answer"
-    )
+        default=0.05, gt=0, lt=1,
+        description="of a unit's requests, mirrored but without an answer; canary: failed, beyond live's share",
+    )  # fmt: skip
     slices: list[Slice] = Field(
         default_factory=lambda: ["length", "language", "tenant"], description="groups that are looked at by themselves"
     )

@@ -61,6 +61,39 @@ def test_the_answers_it_failed_count_as_its_worst_though_the_live_model_gave_the
     assert found.missing == pytest.approx(312, rel=0.2)
 
 
+def unanswered(row):
+    """Nobody answered, or a stream broke off."""
+    return row.model_copy(update={"finish_reason": "error", "choices": []})
+
+
+@pytest.mark.parametrize(
+    ("live", "canary", "worse"), [(0.3, 0.3, []), (1.0, 1.0, []), (0.4, 0.1, []),
+                                  (0.1, 0.4, ["quality:reactions", "missing"])],
+)  # fmt: skip
+def test_failures_of_both_arms_are_compared_and_an_outage_of_both_is_no_loss(live, canary, worse):
+    made, rng = book(), random.Random(5)
+    for n in range(2_000):
+        arm = "v2" if rng.random() < 0.25 else "v1"
+        fails = rng.random() < (canary if arm == "v2" else live)
+        row = drawn(n, n, arm, user=f"{n:08x}", failed=fails and arm == "v2")  # asked the live model, in vain
+        made.answered(unanswered(row) if fails else row, share=0.25, live_share=0.75)
+    found = verdict(made)
+    assert [name for name in failed(found.reasons) if not name.startswith("slice:")] == worse
+    assert found.mean == pytest.approx(live - canary, abs=0.1)
+    [share] = [reason for reason in found.reasons if reason.name == "missing"]
+    assert share.measured == pytest.approx(canary - live, abs=0.1)
+    assert share.interval[0] < share.measured < share.interval[1]
+
+
+@pytest.mark.parametrize(("arm", "weighted"), [("v2", -1.0), ("v1", 0.25 / 0.75)])
+def test_a_stream_that_broke_is_the_failure_of_the_model_that_began_it(arm, weighted):
+    made = book()
+    made.answered(unanswered(drawn(0, 1, arm, user="a")), share=0.25, live_share=0.75)
+    made.settle(LATER)
+    assert made.tally.overall["reactions"].mean == pytest.approx(weighted)
+    assert made.tally.missing == (arm == "v2")
+
+
 def test_the_silent_count_as_users():
     made = book()
     for n in range(8):

@@ -7,8 +7,9 @@ Assignment is by a keyed hash of the user, so it is random with a known chance. 
 has the difference of the two models' mean outcomes as its mean, whatever the share, and while the share changes
 (Horvitz and Thompson, JASA 47 (1952)). Users are drawn independently, so the Z are units of a confidence sequence, once
 scaled by the smallest share that counts. Y is 0 for a user who said nothing: leaving the silent out would compare those
-who were moved to react, and a model that silences people would win. For the same reason a request that the canary
-failed, and the live model answered, is the canary's, as its worst outcome.
+who were moved to react, and a model that silences people would win. For the same reason a request that a model failed
+is that model's, as its worst outcome, also where the live model answered for the canary: an outage of both is nobody's
+loss.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class CanaryBook:
             return
         kept = self.units.row(key, row.inference_id, row.ts.timestamp())
         kept.weight = max(-1.0, min(1.0, signed * self.rules.min_propensity))
-        kept.failed = row.fallback is not None
+        kept.failed = row.fallback is not None or row.finish_reason == "error"  # of either arm, by the weight's sign
         kept.slices = groups(self.rules, row.tags, messages=row.messages, tenant=row.tenant)
 
     def reacted(self, said: Feedback) -> None:
@@ -90,7 +91,7 @@ class CanaryBook:
         return {self._candidate: 1 / chance, self._live: -1 / chance}.get(drawn, 0.0)
 
     def _outcome(self, row: Row) -> float:
-        if row.failed and row.weight > 0:
+        if row.failed:
             return -1.0
         until = row.ts + self.rules.react_s
         latest = {kind: value for at, kind, value in sorted(self.reactions.get(row.id, [])) if at <= until}

@@ -11,7 +11,7 @@ from flywheel.config import FlywheelConfig
 from flywheel.lake.manifests import content_id
 from flywheel.rollout.live.instrument import Instrument, versions
 
-FORM: Final = 2
+FORM: Final = 3
 """Grows when the state is written in another form; an older one is then computed anew."""
 
 

@@ -28,7 +28,8 @@ class Tally:
         self.measured: dict[str, int] = {}
         self.overall: dict[str, Counts] = {}
         self.slices: dict[str, dict[str, Counts]] = {}
-        self.failures = Counts()
+        self.failures = Counts(self.steps)
+        """Shares of failed requests; of a canary beyond the live model's, weighted as its scores are."""
         self.latency = Ratios(policy.max_latency_ratio)
         self.tokens = Ratios(policy.max_token_ratio or 1.0)
 
@@ -44,8 +45,8 @@ class Tally:
         lost = [row.scores is None or row.failed for row in concerned]
         self.missing += sum(lost)
         self.answered += len(lost) - sum(lost)
-        if lost:
-            self.failures.add(sum(lost) / len(lost))
+        failures = [row.weight * (row.scores is None or row.failed) for row in rows]
+        self.failures.add(math.fsum(failures) / len(failures))
         self._scores(self.overall, rows)
         for name in dict.fromkeys(name for row in rows for name in row.slices):
             self._scores(self._slice(name), [row for row in rows if name in row.slices])

@@ -140,20 +140,22 @@ def _missing(tally: Tally, level: Levels, *, budgeted: bool) -> list[Condition]:
 
 
 def _unanswered(tally: Tally, level: Levels, *, budgeted: bool) -> Condition:
-    name, limit, counts = "missing", tally.rules.max_missing_share, tally.failures
+    name, limit, counts, scale = "missing", tally.rules.max_missing_share, tally.failures, tally.scale
     interval = counts.interval(level.confidence)
     if interval is None or counts.mean is None:
         return _not_yet(name, tally, "No request was mirrored or assigned to the candidate yet.")
-    low, high = (min(1.0, max(0.0, end)) for end in interval)
+    least = -1.0 if tally.source == "canary" else 0.0  # a canary may fail less than the live model
+    mean, low, high = (min(1.0, max(least, each / scale)) for each in (counts.mean, *interval))
     outcome = Outcome.PASS if high <= limit else Outcome.WAIT
-    if counts.above(limit, level.missing):
+    if counts.above(limit * scale, level.missing):
         outcome = Outcome.FAIL
-    text = (
-        f"The candidate brought no answer to {counts.mean:.1%} ({low:.1%} to {high:.1%}) of a unit's requests; all of "
-        f"the interval must lie at or below {limit:.1%}."
-    )
+    if tally.source == "canary":
+        text = f"Of a user's requests it failed {points(mean)} ({points(low)} to {points(high)}) beside the live model"
+    else:
+        text = f"The candidate brought no answer to {mean:.1%} ({low:.1%} to {high:.1%}) of a unit's requests"
+    text += f"; all of the interval must lie at or below {limit:.1%}."
     text += " What the shadow's budget dropped is not among them." if budgeted else ""
-    return _numbers(name, outcome, text, counts.mean, interval=(low, high), limit=limit)
+    return _numbers(name, outcome, text, mean, interval=(low, high), limit=limit)
 
 
 def _latency(tally: Tally, level: Levels) -> list[Condition]:
