@@ -260,6 +260,28 @@ def test_erased_data_holds_a_candidate_for_a_person(world, monkeypatch):
     assert "erased" in after.reason
 
 
+def test_a_live_model_that_cannot_be_taken_back_keeps_no_canary_from_it_and_no_pause(world, monkeypatch):
+    world.seconds(140)
+    assert world.routing.live.version == "v2"
+    promotion.record_verdict(
+        world.lake, CONFIG, turn_id="t", candidate="v3", live="v2", verdict="promote", reasons=[], text="yes"
+    )
+    world.ready, world.error = ["v1", "v2", "v3"], {"v1": 0.0, "v2": 0.0, "v3": 0.0}
+    take.begin(world.lake, CONFIG, Variant(version="v3", folder="/v3"), reason="gate: promote")
+    assert share(world.seconds(5)) == 0.25
+    monkeypatch.setattr(promotion, "tainted_lineage", lambda *_: ["dataset/d"])
+    world.error["v2"] = 0.2
+    after = world.seconds(100)
+    assert (after.live.version, share(after)) == ("v2", 0.25), "nobody moves on meanwhile"
+    assert "erased" in world.controller.problem
+    world.heard = False
+    assert [one.paused for one in world.seconds(60).rollouts] == ["missing"]
+    world.heard, world.error["v3"] = True, 1.0
+    after = world.seconds(40)
+    assert (after.live.version, after.canaries) == ("v2", [])
+    assert "erased" in world.controller.problem
+
+
 def test_two_replicas_count_as_one_and_reports_may_be_lost_or_come_twice(monkeypatch):
     world = World(monkeypatch, replicas=2)
     world.seconds(10)

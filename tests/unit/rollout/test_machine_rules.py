@@ -10,7 +10,7 @@ from flywheel.rollout import canaries, routing
 from flywheel.rollout.enrolled import Enrolled
 from flywheel.rollout.live.result import LiveVerdict
 from flywheel.rollout.machine.look import quality_of
-from flywheel.rollout.machine.rules import next_step, waits_for
+from flywheel.rollout.machine.rules import due_steps, waits_for
 from flywheel.rollout.machine.sight import Sight
 from flywheel.rollout.machine.state import Candidate, Live, RolloutState, stage_of, state_of
 from flywheel.rollout.routing import Canary, Shadow, Variant
@@ -54,6 +54,10 @@ def sight(**more):
         "ready": True, "quality": verdict(), **more,
     }  # fmt: skip
     return Sight(**given)
+
+
+def next_step(*given):
+    return next(iter(due_steps(*given)), None)
 
 
 def due(seen_state, seen, policy=POLICY, **others):
@@ -115,6 +119,14 @@ def test_a_breach_takes_a_canary_back_whoever_started_it_and_whatever_held_it(sh
     step = next_step(held, {"v2": sight(guards=BAD)}, POLICY, NOON)
     assert "errors 40 % against 1 %" in step.reason
     assert step.reasons == BAD
+
+
+def test_whoever_must_be_taken_back_hides_nobody_else_and_no_pause_and_nobody_moves_on():
+    live = Live(version="v1", since=ago(minutes=5), previous="v0", promoted=True)
+    third = state(version="v3", share=0.0).candidates[0]
+    seen = {"v1": Sight(version="v1", guards=BAD), "v2": sight(guards=BAD), "v3": sight(version="v3", ready=False)}
+    steps = due_steps(state(live=live, others=[third]), seen, POLICY, NOON)
+    assert [(step.action, step.version) for step in steps] == [("rollback", "v1"), ("uncanary", "v2"), ("pause", "v3")]
 
 
 def test_a_verdict_about_another_live_model_takes_nobody_back():

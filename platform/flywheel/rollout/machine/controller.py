@@ -27,7 +27,7 @@ from flywheel.rollout import routing as truth
 from flywheel.rollout.live.result import LiveVerdict
 from flywheel.rollout.machine import take
 from flywheel.rollout.machine.look import Look
-from flywheel.rollout.machine.rules import next_step, waits_for
+from flywheel.rollout.machine.rules import due_steps, waits_for
 from flywheel.rollout.machine.shadow_words import ShadowWords
 from flywheel.rollout.machine.sight import Sight, Step
 from flywheel.rollout.machine.state import RolloutState, state_of
@@ -119,8 +119,8 @@ class Controller:
         self.comparing = self._look.comparing
         if not self._leads():
             return False
-        step = next_step(state, sights, self._config.rollout, now)
-        taken = self._take(step) if step is not None else self._allocate()
+        due = due_steps(state, sights, self._config.rollout, now)
+        taken = self._act(due) if due else self._allocate()
         self._tell(state, sights, now)
         self._keep_rates()
         self._repair()  # last: it talks to MLflow, which may not answer for long
@@ -172,15 +172,26 @@ class Controller:
                 return False
         return True
 
-    def _take(self, step: Step) -> bool:
-        try:
-            change = take.take(self._lake, self._config, step)
-        except UsageError as error:
-            self._say(str(error))
-            return self._give_up(step, str(error))
-        self.problem = None
-        log.warning("rollout: %s %s: %s", step.action, step.version, step.reason)
-        return change.changed
+    def _act(self, due: Sequence[Step]) -> bool:
+        """Take the most urgent step that may be taken; whether anything changed.
+
+        That a model cannot be taken back is said each time, and keeps nobody else from being taken back or held.
+        """
+        refused = False
+        for step in due:
+            try:
+                change = take.take(self._lake, self._config, step)
+            except UsageError as error:
+                self._say(str(error))
+                if step.action in {"canary", "promote"}:
+                    return self._give_up(step, str(error))
+                refused = True
+                continue
+            if not refused:
+                self.problem = None
+            log.warning("rollout: %s %s: %s", step.action, step.version, step.reason)
+            return change.changed
+        return False
 
     def _allocate(self) -> bool:
         if self._routing is None or not self._due("shares", SHARES_S):
@@ -188,9 +199,7 @@ class Controller:
         return take.allocate(self._lake, self._config, self._routing, self._verdicts())
 
     def _give_up(self, step: Step, why: str) -> bool:
-        """A candidate that may not go on waits for a person; that a model cannot be taken back is said each time."""
-        if step.action not in {"canary", "promote"}:
-            return False
+        """A candidate that may not go on waits for a person."""
         pause = step.model_copy(update={"action": "pause", "by": "inconclusive", "reason": why, "share": None})
         return take.take(self._lake, self._config, pause).changed
 

@@ -24,8 +24,10 @@ OVERDUE = 1.5
 """Times the planned number of units without a clear answer, after which more of them are not waited for."""
 
 
-def next_step(state: RolloutState, sights: Mapping[str, Sight], policy: RolloutConfig, now: datetime) -> Step | None:
-    """The one transition that is due now; None: all stays as it is.
+def due_steps(state: RolloutState, sights: Mapping[str, Sight], policy: RolloutConfig, now: datetime) -> list[Step]:
+    """The transitions that are due now, the most urgent one first: whoever can take only some takes those.
+
+    Nobody is moved on while anybody must be taken back or held, also where that cannot be done.
 
     Args:
         state: where everybody stands.
@@ -34,15 +36,16 @@ def next_step(state: RolloutState, sights: Mapping[str, Sight], policy: RolloutC
         now: the time.
     """
     if not policy.canary_steps:
-        return None
+        return []
     seen = {one.version: sights.get(one.version) or Sight(version=one.version) for one in state.candidates}
     live = sights.get(state.live.version) or Sight(version=state.live.version)
-    due = (
+    urgent = [
         *_taken_back(state, live, seen, policy, now),
         *(step for one in state.candidates for step in _held(state, one, seen[one.version], policy, now)),
-        *(step for one in _in_order(state) for step in _moved_on(state, one, seen[one.version], policy, now)),
-    )
-    return next(iter(due), None)
+    ]
+    return urgent or [
+        step for one in _in_order(state) for step in _moved_on(state, one, seen[one.version], policy, now)
+    ]
 
 
 def next_share(share: float, policy: RolloutConfig) -> float | None:
