@@ -47,7 +47,6 @@ def start(
         UsageError: the gate did not pass it, it learnt from an erased person, or the routing does not allow it.
     """
     _check_reason(reason)
-    project(lake, config)  # what was decided must be in the ledger before it is read
 
     def step(now: Routing | None) -> Routing | None:
         state = needed(now, config.flow)
@@ -57,6 +56,7 @@ def start(
             return None
         said = reason
         if present is None or share > present.share or limits != present.tenants:
+            project(lake, config)  # what was decided must be in the ledger before it is read, also after a lost race
             said = permission(lake, config, state, version, override) + reason
         wanted = _canary(present or _variant(lake, config, state, version), share, limits)
         identity = identity_of("canary", config.flow, state.n, version)

@@ -1,13 +1,16 @@
 """Starting, growing and stopping canaries: the gate says no by default, and every step is one decision."""
 
+from types import SimpleNamespace
+
 import pytest
+from memory_lake import MemoryLake
 
 import flywheel.rollout.promotion as promotion
 from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
 from flywheel.lake.tables import Lake
 from flywheel.records import Decision
-from flywheel.rollout import canary_steps
+from flywheel.rollout import canaries, canary_steps
 from flywheel.rollout import routing as truth
 from flywheel.rollout.routing import Variant
 
@@ -103,6 +106,25 @@ def test_a_model_that_was_taken_back_needs_a_new_verdict(lake):
     promotion.shadow(lake, CONFIG, TWO)
     with pytest.raises(UsageError, match="no verdict"):
         canary_steps.start(lake, CONFIG, "v2", 0.05, **WHY)
+
+
+def test_one_that_is_taken_back_while_somebody_lets_it_grow_does_not_start_again(aliases, monkeypatch):
+    """Its taking back is in force, and the decision is not in the ledger yet."""
+    lake = MemoryLake()
+    promotion.start(lake, CONFIG, ONE)
+    promotion.shadow(lake, CONFIG, TWO)
+    verdict(lake)
+    canary_steps.start(lake, CONFIG, "v2", 0.05, **WHY)
+
+    def taken_back():
+        state = truth.current(lake.store, "triage")
+        truth.publish(lake.store, canaries.without_canary(state, "v2", actor="rollout", reason="errors"))
+
+    monkeypatch.setattr(canary_steps, "resolve", lambda *_: SimpleNamespace(folder=TWO.folder))
+    lake.store.fate.meets_at(1, taken_back)
+    with pytest.raises(UsageError, match="no verdict"):
+        canary_steps.start(lake, CONFIG, "v2", 0.25, **WHY)
+    assert shares(lake) == {}
 
 
 def test_a_model_that_learnt_from_an_erased_person_never_starts(lake, monkeypatch):

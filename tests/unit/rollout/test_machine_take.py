@@ -73,6 +73,18 @@ def test_a_shadow_that_is_handed_over_is_a_decision_of_its_own(lake):
     assert ledger(lake)[-1] == ("rollout", "v2", "ann")
 
 
+def test_one_that_is_rejected_while_it_is_handed_over_does_not_begin(lake):
+    promotion.shadow(lake, CONFIG, TWO)
+
+    def rejected():
+        truth.publish(lake.store, truth.without_shadow(now(lake), "v2", actor="rollout", reason="worse"))
+
+    lake.store.fate.meets_at(1, rejected)
+    with pytest.raises(UsageError, match="no verdict"):
+        take.begin(lake, CONFIG, TWO, reason="gate: promote")
+    assert now(lake).variants() == [ONE]
+
+
 def test_a_step_that_was_overtaken_does_not_happen(lake):
     take.begin(lake, CONFIG, TWO, reason="r")
     decided = step(lake, "canary", share=0.05)

@@ -61,12 +61,12 @@ def begin(lake: Lake, config: FlywheelConfig, candidate: Variant, *, reason: str
         UsageError: the gate did not pass it over the present live model, or no steps are configured.
     """
     _check(config, reason)
-    project(lake, config)  # what was decided must be in the ledger before it is read
 
     def step(now: Routing | None) -> Routing | None:
         state = needed(now, config.flow)
         if candidate.version in {state.live.version, *(one.version for one in state.rollouts)}:
             return None
+        project(lake, config)  # what was decided must be in the ledger before it is read, also after a lost race
         canary_steps.permission(lake, config, state, candidate.version, override=False)
         identity = identity_of("rollout", config.flow, state.n, candidate.version)
         said: dict[str, Any] = {"actor": actor, "reason": reason, "decision_id": identity}
@@ -99,9 +99,9 @@ def approve(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, ac
     Raises:
         UsageError: it is in no rollout, or the gate did not pass it over the present live model.
     """
-    project(lake, config)
 
     def move(state: Routing) -> Routing | None:
+        project(lake, config)
         canary = next((one for one in state.canaries if one.version == version), None)
         share = next_share(canary.share if canary else 0.0, config.rollout)
         return _grown(lake, config, state, version, share)
