@@ -117,7 +117,10 @@ def test_a_user_is_one_unit_and_late_reactions_do_not_count():
 def test_draws_that_are_none_are_left_out():
     made = book()
     row = drawn(0, 1, "v2", user="a")
-    for change in ({"assignment": "pinned"}, {"eligible_variants": ["v1", "v3"]}, {"assignment_key_hash": None}):
+    for change in (
+        {"assignment": "pinned"}, {"eligible_variants": ["v1", "v3"]}, {"assignment_key_hash": None},
+        {"list_log_propensity": -1.5, "choices": []},
+    ):  # fmt: skip
         made.answered(row.model_copy(update=change), share=0.25, live_share=0.75)
     made.answered(row, share=0.01, live_share=0.99)
     made.settle(LATER)

@@ -371,7 +371,9 @@ def test_a_canary_from_rows_and_reactions(world):
             row = drawn(n * 2, n, arm, user=f"{n:08x}").model_copy(update={"policy_version": 3})
             rows.append(row)
         down = [said(row, "thumbs", -1) for row in rows if row.model_version == "v2" and rng.random() < 0.8]
-        world.store(inferences=rows, feedback=down)
+        ranked = drawn(batch * 200, 9_000 + batch, "v2", user=f"a{batch:07x}")
+        ranked = ranked.model_copy(update={"policy_version": 3, "list_log_propensity": -1.5, "choices": []})
+        world.store(inferences=[*rows, ranked], feedback=down)
         world.now = batch * 200 + 210
         watch.update()
     world.now = 2_000

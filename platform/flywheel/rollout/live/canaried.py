@@ -42,6 +42,8 @@ class CanaryBook:
 
     def answered(self, row: Inference, *, share: float, live_share: float) -> None:
         """A request was drawn; the shares are those of the routing in force."""
+        if row.list_log_propensity is not None:
+            return  # no model makes a ranked list
         key, signed = (row.assignment_key_hash or "")[:16], self._signed(row)
         if not key or signed is None or min(share, live_share) < self.rules.min_propensity - _ROUNDING:
             return  # decided before the draw, so it leaves no bias
