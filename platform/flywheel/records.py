@@ -49,6 +49,20 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
+def in_utc(moment: datetime) -> datetime:
+    """A moment in UTC, as the tables hold it.
+
+    Raises:
+        ValueError: it has no zone, or its zone takes it out of the years that can be read back.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must lie in the years 1 to 9999 in UTC") from error
+
+
 def feedback_id(tenant: str, inference_id: str, idempotency_key: str) -> str:
     """Identity of a feedback event: a retry of the same event, at any replica, is the same row."""
     return str(uuid.uuid5(FEEDBACK_NAMESPACE, f"{tenant}\x1f{inference_id}\x1f{idempotency_key}"))

@@ -6,10 +6,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-from flywheel.records import Check, FeedbackKind, Message, Purpose, Record, utcnow
+from flywheel.records import Check, FeedbackKind, Message, Purpose, Record, in_utc, utcnow
 
 M = TypeVar("M", bound=BaseModel)
 Text = Annotated[str, Field(min_length=1)]
@@ -61,13 +61,21 @@ def as_object(text: bytes) -> dict[str, Any]:
     return data
 
 
+def _storable(moment: datetime) -> datetime:
+    """A time as it was written, since a reaction's id is made of that; the tables must be able to hold it."""
+    in_utc(moment)
+    return moment
+
+
 class ImportedReaction(Record):
     """One entry of ``feedback`` in an imported line."""
 
     kind: FeedbackKind
     value: float | None = Field(default=None, allow_inf_nan=False)
     text: str | None = None
-    ts: AwareDatetime | None = Field(default=None, description="default: the line's")
+    ts: Annotated[AwareDatetime, AfterValidator(_storable)] | None = Field(
+        default=None, description="default: the line's"
+    )
     user: str | None = Field(default=None, description="default: the line's")
 
     @model_validator(mode="after")

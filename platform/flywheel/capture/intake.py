@@ -25,7 +25,7 @@ from flywheel.capture.known import Known, key_of
 from flywheel.capture.landing import Row
 from flywheel.capture.privatise import Link, Privatiser, link_of
 from flywheel.capture.statements import Statements
-from flywheel.records import Consent, Feedback, Inference, Record, ShadowPair
+from flywheel.records import Consent, Feedback, Inference, Record, ShadowPair, in_utc
 
 T = TypeVar("T")
 
@@ -245,8 +245,9 @@ def is_uuid7(text: str) -> bool:
 
 def _problem(record: Body, flow: str) -> tuple[str, str] | None:
     """What a row type alone cannot check."""
-    if record.ts.tzinfo is None:
-        return INVALID, "ts: has no timezone"
+    for name in ("ts", "expires_at"):
+        if problem := _no_moment(getattr(record, name, None)):
+            return INVALID, f"{name}: {problem}"
     if isinstance(record, Consent):
         return None
     if record.flow != flow:
@@ -254,6 +255,16 @@ def _problem(record: Body, flow: str) -> tuple[str, str] | None:
     if isinstance(record, Feedback) and record.session_id and not record.inference_id:
         return None
     return None if is_uuid7(record.inference_id) else (BAD_ID, "inference_id: is not a UUIDv7")
+
+
+def _no_moment(given: datetime | None) -> str | None:
+    """Why the tables cannot hold a time: one that cannot be read back would stop whoever reads its table."""
+    try:
+        if given is not None:
+            in_utc(given)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _reaction(record: Body) -> Reaction:

@@ -7,15 +7,15 @@ import json
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError
 
 from flywheel.gateway.asked import MAX_ID, inference_of
 from flywheel.gateway.kinds import RULES, problem_of
 from flywheel.gateway.problems import bad_request
-from flywheel.records import Consent, Feedback, FeedbackKind, Purpose, RankedItem, feedback_id, utcnow
+from flywheel.records import Consent, Feedback, FeedbackKind, Purpose, RankedItem, feedback_id, in_utc, utcnow
 
 MAX_TEXT = 100_000
 MAX_PLACE = 100_000
@@ -81,14 +81,12 @@ class ConsentSent(Sent):
     purposes: list[Purpose] = Field(default_factory=list, max_length=100)
     state: Literal["granted", "withdrawn"]
     policy_version: str = Field(default="1", max_length=MAX_ID)
-    expires_at: datetime | None = None
+    expires_at: Annotated[datetime, AfterValidator(in_utc)] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> ConsentSent:
         if not self.named():
             raise ValueError("name a purpose")
-        if self.expires_at is not None and self.expires_at.tzinfo is None:
-            raise ValueError("expires_at needs a time zone")
         return self
 
     def named(self) -> list[Purpose]:

@@ -113,6 +113,8 @@ def test_many_lines_go_in_chunks_and_a_killed_import_goes_on(pipeline, write, mo
         ({**LINE, "consent": ["everything"]}, "consent.0"),
         ({**LINE, "ts": "2025-05-01T10:00:00"}, "ts"),
         ({**LINE, "ts": "1970-01-01T00:00:00Z"}, "(line)"),
+        ({**LINE, "ts": "9999-12-31T23:59:59-05:00"}, "(line)"),
+        ({**LINE, "feedback": [{"kind": "click", "ts": "9999-12-31T23:59:59-05:00"}]}, "feedback.0.ts"),
         ({**LINE, "messages": []}, "messages"),
         ({**LINE, "messages": [{"role": "user"}]}, "messages.0.content"),
         ({**LINE, "messages": [{"role": "assistant", "content": "x"}]}, "(line)"),

@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from flywheel.capture import batches, landing
 from flywheel.capture.ingest import read_totals
 from flywheel.capture.landing import Row, Segment
@@ -215,6 +217,29 @@ def test_bad_rows_are_put_aside_with_a_reason(pipeline, make):
     kept = json.loads(refused[0]["body"])
     assert kept["extra"].startswith("write to ")
     assert "bob" not in json.dumps(refused)
+
+
+@pytest.mark.parametrize(
+    ("beyond", "last"),
+    [
+        ("9999-12-31T23:59:59-05:00", "9999-12-31T23:59:59Z"),
+        ("0001-01-01T00:00:00+05:00", "0001-01-01T00:00:00Z"),
+        ("2030-01-01T00:00:00", "2030-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_that_cannot_be_read_back_is_put_aside(pipeline, make, beyond, last):
+    row, said = make.inference().model_dump(mode="json"), make.consent().model_dump(mode="json")
+    put_raw(
+        pipeline,
+        ("inference", json.dumps({**row, "ts": beyond})),
+        ("consent", json.dumps({**said, "expires_at": beyond})),
+        ("consent", json.dumps({**said, "expires_at": last})),
+    )
+    report = pipeline.ingest()
+    assert (report.rows, report.quarantined) == ({"consents": 1}, {"invalid": 2})
+    assert [refusal["detail"].partition(":")[0] for refusal in quarantine(pipeline)] == ["ts", "expires_at"]
+    (consent,) = pipeline.lake.records("consents", Consent)
+    assert consent.expires_at == datetime.fromisoformat(last)
 
 
 def test_a_text_that_breaks_a_detector_stops_nobody(pipeline, make, monkeypatch):

@@ -328,6 +328,21 @@ def test_consent_is_recorded_for_each_purpose(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("ends", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "2030-01-01T00:00:00"])
+def test_a_consent_must_end_at_a_moment_that_the_lake_can_hold(tmp_path, ends):
+    world = World(tmp_path)
+
+    async def use(client):
+        body = {"user": "ann", "purpose": "training", "state": "granted"}
+        late = {**body, "expires_at": "9999-12-31T18:59:59-05:00"}
+        return [await client.post("/v1/consent", json=one) for one in ({**body, "expires_at": ends}, late)]
+
+    refused, good = with_client(world, use)
+    assert (refused.status_code, good.status_code) == (400, 200)
+    assert "'expires_at'" in refused.json()["error"]["message"]
+    assert [row["expires_at"] for row in world.rows("consent")] == ["9999-12-31T23:59:59Z"]
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
