@@ -44,7 +44,8 @@ async def answered(
         log.exception("the canary %s gave no answer that can be read", version)
         reason, refused = type(error).__name__, False
     else:
-        breaker.succeeded(version)
+        if not isinstance(answer, Stream):  # a stream tells at its end
+            breaker.succeeded(version)
         return answer
     return await _live(service, asked, assignment, reason=reason, refused=refused)
 

@@ -168,8 +168,9 @@ class Stream:
 
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events as the client gets them; ``[DONE]`` only after the completion row is durable."""
+        breaker, version = self._service.router.breaker, self._assignment.variant.version
         try:
-            if text := self._forward(mark(self._first, self._asked, self.token, self._assignment.variant.version)):
+            if text := self._forward(mark(self._first, self._asked, self.token, version)):
                 yield text
             async for block in self._blocks:
                 chunk = payload(block)
@@ -179,6 +180,8 @@ class Stream:
         except ApiProblem as problem:
             metrics.REQUESTS.labels("error").inc()
             self._service.outcomes.failed(self._assignment)
+            if self._assignment.may_fall_back:
+                breaker.failed(version)
             await _logged(self._fail())
             yield event(problem.body())
             return
@@ -187,8 +190,10 @@ class Stream:
             yield event(unavailable(str(error), "not_recorded").body())
             return
         self._service.mirror.offer(self._asked, row, self._assignment.routing.shadows)
-        _observe(self._answer, row.model_version)
+        _observe(self._answer, version)
         self._service.outcomes.answered(self._asked, self._answer, self._assignment)
+        if self._assignment.may_fall_back:
+            breaker.succeeded(version)
         yield DONE
 
     def end(self) -> None:

@@ -24,7 +24,7 @@ WHO = {"actor": "t", "reason": "r"}
 
 
 class Broken(LocalEngines):
-    """Live answers; the canary does what it is told: an ``ApiProblem``, nonsense, or nothing at all."""
+    """Live answers; the canary does what it is told: an ``ApiProblem``, nonsense, half a stream, or nothing at all."""
 
     def __init__(self, how):
         super().__init__(FakeEngine("v1"), FakeEngine("can"), FakeEngine("s"))
@@ -41,12 +41,15 @@ class Broken(LocalEngines):
         return self.how
 
     async def stream(self, version, body, timeout_s):
-        if version == "can" and self.how is not None:
-            if isinstance(self.how, Exception):
-                raise self.how
+        how = self.how if version == "can" else None
+        if isinstance(how, Exception):
+            raise how
+        if how == "hang" or isinstance(how, dict):
             yield "data: {this is no JSON\n\n"
         async for block in super().stream(version, body, timeout_s):
             yield block
+            if how == "breaks off":
+                raise ApiProblem(502, "boom", "server_error", code="engine_error")
 
 
 class World:
@@ -138,6 +141,34 @@ def test_a_broken_canary_fails_no_request_and_is_left_alone_soon(tmp_path, how, 
     later = [row for row in rows if row["assignment"] == "only"]
     assert later, "the breaker took it out"
     assert all(row["eligible_variants"] == ["v1"] for row in later)
+
+
+def test_a_canary_whose_streams_break_off_is_left_alone_soon(tmp_path):
+    world = World(tmp_path, "breaks off", share=0.999999)
+    world.gateway.router.breaker._clock = lambda: 0.0  # it opens, and no pause of it ends
+    answers, _, rows = ask(world, USERS[: FAILURES + 2], stream=True)
+    assert [row["model_version"] for row in rows] == ["can"] * FAILURES + ["v1"] * 2
+    assert ["[DONE]" in answer.text for answer in answers] == [False] * FAILURES + [True] * 2
+
+
+def test_a_stream_that_its_client_left_tells_nothing_of_the_canary_and_a_whole_one_that_it_answers(tmp_path):
+    world = World(tmp_path, share=0.999999)
+    gateway, breaker = world.gateway, world.gateway.router.breaker
+    body = {"model": "triage", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+    async def run():
+        async with world.client() as client:
+            breaker.failed("can")
+            stream = await gateway.chat(gateway.asked(gateway.keys.check(None), body, {}))
+            events = stream.events()
+            await anext(events)
+            await events.aclose()
+            stream.end()
+            left = dict(breaker._failures)
+            await client.post("/v1/chat/completions", json=body)
+            return left, dict(breaker._failures)
+
+    assert asyncio.run(run()) == ({"can": 1}, {})
 
 
 def test_the_time_lost_at_the_canary_is_part_of_the_answer_s_latency(tmp_path):
