@@ -141,6 +141,7 @@ async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> 
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
         service.outcomes.left(answer, assignment)
+        service.charge(asked, answer)
         metrics.REQUESTS.labels(DISCONNECT).inc()
         service.later(_left_early(service, blocks, service.row(asked, answer, assignment)))
         raise

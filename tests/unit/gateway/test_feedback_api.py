@@ -39,13 +39,13 @@ KEYS = [
 class Served:
     def __init__(self, tmp_path, **settings):
         self.config = load(FlywheelConfig, None, {"home": str(tmp_path), **settings})
-        store = MemoryStore()
+        store, self.engine = MemoryStore(), FakeEngine("v1")
         routing.publish(store, routing.bootstrap("triage", Variant(version="v1", folder="/v1"), actor="test"))
         self.outbox = Outbox.open(outbox_folder(self.config), group_commit_ms=0)
         self.gateway = Gateway(
             self.config,
             store=store,
-            engines=LocalEngines(FakeEngine("v1")),
+            engines=LocalEngines(self.engine),
             outbox=self.outbox,
             feedback_key=b"k",
             keys=ApiKeys(KEYS),
@@ -303,7 +303,7 @@ def test_an_exhausted_token_budget_refuses_answers_but_not_ratings(tmp_path):
     assert rated[0] == 200
 
 
-@pytest.mark.parametrize("leave", [False, True])
+@pytest.mark.parametrize("leave", [False, True, "before it began"])
 def test_a_stream_is_charged_also_if_its_client_leaves(tmp_path, leave):
     served = Served(tmp_path)
 
@@ -312,7 +312,15 @@ def test_a_stream_is_charged_also_if_its_client_leaves(tmp_path, leave):
         headers = {"authorization": "Bearer few-tokens"}
         gateway = served.gateway
         caller = gateway.keys.check("Bearer few-tokens")
-        if leave:
+        if leave == "before it began":
+            served.engine.delay_s = 30
+            asking = asyncio.create_task(gateway.chat(gateway.asked(caller, body, {})))
+            while not served.engine.bodies:
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            served.engine.delay_s = 0
+        elif leave:
             stream = await gateway.chat(gateway.asked(caller, body, {}))
             events = stream.events()
             await anext(events)
