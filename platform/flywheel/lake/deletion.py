@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
+from flywheel.errors import BusyError
 from flywheel.lake.commits import TableAddress, attempts, write_part
 from flywheel.lake.problems import explained
 from flywheel.lake.store import ObjectStore
-from flywheel.lake.swaps import File, Swap, commit_swaps, list_files
+from flywheel.lake.swaps import File, Swap, commit_swaps, committed_since, list_files
 
 
 def delete_rows(address: TableAddress, store: ObjectStore, prefix: str, where: pc.Expression) -> int:
@@ -32,18 +33,22 @@ def delete_rows(address: TableAddress, store: ObjectStore, prefix: str, where: p
         BusyError: other writers won every attempt; nothing was removed.
     """
     work = _Deletion(store, prefix, where)
-    for attempt in attempts(address.uri):
-        with attempt, explained(address.uri):
-            table = address.open()
-            if table is None:
-                return 0
-            try:
-                due = work.look(table)
-            except FileNotFoundError as error:
-                raise CommitFailedError("a file was replaced and vacuumed by somebody else meanwhile") from error
-            if due:
-                commit_swaps(address, table, due, data_change=True)
-                work.done += due
+    try:
+        for attempt in attempts(address.uri):
+            with attempt, explained(address.uri):
+                table = address.open()
+                if table is None:
+                    return 0
+                try:
+                    due = work.look(table)
+                except FileNotFoundError as error:
+                    raise CommitFailedError("a file was replaced and vacuumed by somebody else meanwhile") from error
+                if due:
+                    commit_swaps(address, table, due, data_change=True)
+                    work.done += due
+    except BusyError:
+        if not work.committed(address):
+            raise
     return sum(swap.rows for swap in work.done)
 
 
@@ -57,14 +62,15 @@ class _Deletion:
     clean: set[str] = field(default_factory=set)
     swaps: dict[str, Swap] = field(default_factory=dict)
     done: list[Swap] = field(default_factory=list)
+    seen: int = -1
+    """The version that the last attempt was made on."""
 
     def look(self, table: DeltaTable) -> list[Swap]:
         """The replacements that the newest version needs; files that were seen before are not read again."""
         files = {file.path: file for file in list_files(table)}
+        seen, self.seen = self.seen, table.version()
         for path in self.swaps.keys() - files.keys():
-            swap = self.swaps.pop(path)
-            if swap.copy is not None and swap.copy.path in files:
-                self.done.append(swap)  # our own commit, whose answer was lost
+            self._overtaken(self.swaps.pop(path), seen)
         for path in files.keys() - self.swaps.keys() - self.clean:
             swap = self._swap(files[path])
             if swap is None:
@@ -72,6 +78,25 @@ class _Deletion:
             else:
                 self.swaps[path] = swap
         return list(self.swaps.values())
+
+    def committed(self, address: TableAddress) -> bool:
+        """After the last attempt: whether it was made after all; if not, its copies go."""
+        table, seen = address.open(), self.seen
+        if table is None:
+            return False
+        self.seen, known = table.version(), len(self.done)
+        for swap in self.swaps.values():
+            self._overtaken(swap, seen)
+        return len(self.done) > known
+
+    def _overtaken(self, swap: Swap, seen: int) -> None:
+        """Its file was replaced by our own commit, whose answer was lost, or the copy is of no use any more."""
+        if swap.copy is None:
+            return
+        if committed_since(self.store, self.prefix, swap.copy, seen, self.seen):
+            self.done.append(swap)
+        else:  # other people's rows, which whoever erases them next must not have to find in here
+            self.store.delete([f"{self.prefix}/{swap.copy.path}"])
 
     def _swap(self, file: File) -> Swap | None:
         rows = file.data.scanner(schema=file.schema, filter=self.where).count_rows()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,17 @@ Strip = Callable[[bytes], tuple[bytes, int]]
 """Bytes -> those that stay, and how many things were taken out."""
 _MISSING = (NotFoundError, FileNotFoundError)
 """obstore raises the built-in one for a folder."""
+ABANDONED = timedelta(hours=1)
+"""A file that is still half written after so long has no writer any more."""
+_STAGED = re.compile(r"#\d+$")
 CHUNK = 4 * 2**20
 """Bytes of one piece of a large object."""
+SINGLE_PUT = 64 * 2**20
+"""Bytes that ``put`` sends in one request. Parts of an upload that a kill cuts off stay in the bucket, unseen."""
+CONFLICTS = 6
+"""Times that a conditional write is tried while the storage takes it for one too many and shows no other."""
+_CONFLICT_PAUSE_S = 0.05
+"""Before the second time; doubled each time."""
 RETRIES = {"max_retries": "10", "retry_timeout": "10s", "connect_timeout": "5s", "timeout": "60s"}
 """Give up on a dead server in seconds; the libraries' own default is three minutes."""
 
@@ -69,20 +81,29 @@ class ObjectStore:
         return ObjectStore, (self.uri, self.options)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write ``key`` unless it exists. True: written by us. False: it was there already, and is unchanged."""
-        with explained(self._place(key)):
-            try:
-                obstore.put(self._store, key, data, mode="create", use_multipart=False)
-            except ObjectExistsError:
-                self._sync(key)  # the winner may not have synced yet, and our caller will rely on it
+        """Write ``key`` unless it exists. True: written by us. False: it was there already, and is unchanged.
+
+        S3 also refuses a write for another that is still under way and may yet fail (409): only what is really there
+        counts as there, since our caller may delete the only other copy.
+
+        Raises:
+            LakeError: writes of others were in the way every time, and none of them arrived.
+        """
+        for attempt in range(CONFLICTS):
+            if attempt:
+                time.sleep(_CONFLICT_PAUSE_S * 2 ** (attempt - 1))
+            if self._create(key, data):
+                return True
+            if self.exists(key):
+                with explained(self._place(key)):
+                    self._sync(key)  # the winner may not have synced yet, and our caller will rely on it
                 return False
-            self._sync(key)
-        return True
+        raise LakeError(f"{self._place(key)}: the storage refused {CONFLICTS} writes for others that never arrived")
 
     def put(self, key: str, data: bytes) -> None:
         """Write ``key``, replacing what is there. For projections only; facts use ``put_if_absent``."""
         with explained(self._place(key)):
-            obstore.put(self._store, key, data)
+            obstore.put(self._store, key, data, use_multipart=len(data) > SINGLE_PUT)
             self._sync(key)
 
     def strip(self, key: str, without: Strip, *, dry: bool = False) -> int:
@@ -150,14 +171,30 @@ class ObjectStore:
                 return False
             return True
 
-    def list(self, prefix: str = "", *, after: str | None = None) -> list[str]:
+    def list(self, prefix: str = "", *, after: str | None = None, older_than: timedelta | None = None) -> list[str]:
         """Sorted keys below the folder ``prefix`` (whole path segments; "" lists everything).
 
-        ``after``: only keys that sort behind this one; S3 skips the others without naming them.
+        ``after``: only keys that sort behind this one; S3 skips the others without naming them. ``older_than``: only
+        objects that were last written longer ago than that, by the storage's clock.
         """
+        limit = datetime.max.replace(tzinfo=UTC) if older_than is None else datetime.now(UTC) - older_than
         with explained(self._place(prefix)):
             chunks = obstore.list(self._store, prefix or None, offset=after)
-            return sorted(item["path"] for chunk in chunks for item in chunk)
+            return sorted(item["path"] for chunk in chunks for item in chunk if item["last_modified"] < limit)
+
+    def remove_staged(self, prefix: str = "", *, older_than: timedelta = ABANDONED) -> int:
+        """Delete what writers that were killed left half written, which no listing shows; returns how many files.
+
+        On a folder only: a write goes to ``<name>#<number>`` first. On S3 nothing appears before it is whole.
+        """
+        if self._folder is None:
+            return 0
+        limit, removed = time.time() - older_than.total_seconds(), 0
+        for path in (self._folder / prefix).rglob("*#[0-9]*"):
+            if _STAGED.search(path.name) and path.is_file() and path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
 
     def folders(self, prefix: str) -> list[str]:
         """Sorted names of the folders directly below the folder ``prefix``, whatever they hold."""
@@ -216,6 +253,15 @@ class ObjectStore:
     def local_path(self, key: str) -> Path | None:
         """Where ``key`` lies on this machine's disk; None on an object store."""
         return None if self._folder is None else self._folder / key
+
+    def _create(self, key: str, data: bytes) -> bool:
+        with explained(self._place(key)):
+            try:
+                obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            except ObjectExistsError:
+                return False
+            self._sync(key)
+        return True
 
     @contextmanager
     def _stripping(self) -> Iterator[None]:

@@ -17,8 +17,9 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 from pyarrow.dataset import ParquetFileFragment
 
-from flywheel.lake.commits import Part, TableAddress, add_action, sync_log
+from flywheel.lake.commits import Part, TableAddress, add_action, log_entry, sync_log
 from flywheel.lake.schemas import PARTITIONS
+from flywheel.lake.store import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,20 @@ class Swap:
     files: tuple[File, ...]
     copy: Part | None
     rows: int = 0
+
+
+def committed_since(store: ObjectStore, prefix: str, copy: Part, seen: int, now: int) -> bool:
+    """Whether a commit after version ``seen`` names the copy: ours, whose answer was lost on the way.
+
+    A copy that none names never will be, once its files are gone; then it may be deleted.
+    """
+    name = copy.path.encode()
+    return any(name in store.get(log_entry(prefix, n)) for n in range(seen + 1, now + 1))
+
+
+def list_paths(table: DeltaTable) -> set[str]:
+    """The paths of a snapshot's files: what a look at the log alone can tell."""
+    return set(pa.table(table.get_add_actions(flatten=True))["path"].to_pylist())
 
 
 def list_files(table: DeltaTable) -> list[File]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
+from io import BytesIO
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from flywheel.config import FlywheelConfig
@@ -18,10 +20,13 @@ from flywheel.lake.deletion import delete_rows
 from flywheel.lake.problems import explained
 from flywheel.lake.schemas import SHARED_FLOW, conform, from_arrow, schema_of, to_arrow
 from flywheel.lake.store import ObjectStore
+from flywheel.lake.swaps import list_paths
 from flywheel.records import Record
 
 R = TypeVar("R", bound=Record)
 
+IN_FLIGHT: Final = timedelta(minutes=15)
+"""Longer than a writer whose ingestion or import was waited for may still take to its commit."""
 UNCOMMITTED: Final = timedelta(days=1)
 """Longer than any write: a part that is older and in no version belongs to a writer that died."""
 
@@ -77,15 +82,16 @@ class Lake:
         ``at`` reads the table as it was at that version. A table that does not exist yet is empty.
 
         Raises:
-            NotFoundInLakeError: files of version ``at`` were removed for good (see ``scrub``).
+            NotFoundInLakeError: files of version ``at`` were removed for good (see ``scrub``), or the log forgot it.
         """
         try:
             return self._rows(table, flow, dates, columns, at)
         except NotFoundInLakeError as error:
             if at is not None:
                 raise NotFoundInLakeError(
-                    f"version {at} of the table {table} cannot be read any more, because rows of it were erased; "
-                    "use the newest version (a turn that needs this one: start a new one with --new)"
+                    f"version {at} of the table {table} cannot be read any more, because rows of it were erased, or it "
+                    "is older than the table's log (30 days); use the newest version (a turn that needs this one: "
+                    "start a new one with --new)"
                 ) from error
         return self._rows(table, flow, dates, columns, at)  # a file was replaced and removed under our eyes: once more
 
@@ -165,26 +171,57 @@ class Lake:
         snapshot = self._open(table)
         return 0 if snapshot is None else len(snapshot.file_uris())
 
-    def vacuum(self, table: str, *, older_than: timedelta = timedelta(days=7), dry: bool = False) -> list[str]:
+    def vacuum(
+        self,
+        table: str,
+        *,
+        older_than: timedelta = timedelta(days=7),
+        keep: Collection[int] = (),
+        dry: bool = False,
+    ) -> list[str]:
         """Delete files that no version younger than ``older_than`` needs; returns their paths. ``dry``: only look.
 
-        Parts whose commit never came are among them; keep ``older_than`` above the longest write.
+        Parts whose commit never came are among them; keep ``older_than`` above the longest write. ``keep`` names
+        older versions that are still read: time alone does not tell, because a log names a replaced file for a
+        week only, and then the file's own age counts.
         """
-        return self._vacuum(table, older_than, unknown=True, dry=dry)
+        return self._vacuum(table, older_than, unknown=True, dry=dry, keep=keep)
 
-    def scrub(self, table: str) -> list[str]:
+    def scrub(self, table: str, where: pc.Expression | None = None) -> list[str]:
         """Delete every file that the newest version does not need, so that deleted rows are nowhere; returns paths.
 
         Older versions cannot be read any more. Parts whose commit never came may still get it: they go when they
-        are older than ``UNCOMMITTED``.
+        are older than ``UNCOMMITTED``; those with a row that ``where`` is true of when they are older than
+        ``IN_FLIGHT``.
         """
-        return self._vacuum(table, timedelta(0), unknown=False) + self._vacuum(table, UNCOMMITTED, unknown=True)
+        gone = self._vacuum(table, timedelta(0), unknown=False) + self._vacuum(table, UNCOMMITTED, unknown=True)
+        return gone if where is None else gone + self._scrub_uncommitted(table, where)
+
+    def _scrub_uncommitted(self, table: str, where: pc.Expression) -> list[str]:
+        snapshot = self._open(table)
+        if snapshot is None:
+            return []
+        prefix = _prefix(table)
+        named = {f"{prefix}/{path}" for path in list_paths(snapshot)}
+        parts = [key for key in self.store.list(prefix, older_than=IN_FLIGHT) if key.endswith(".parquet")]
+        doomed = [key for key in parts if key not in named and "/_delta_log/" not in key and self._holds(key, where)]
+        self.store.delete(doomed)
+        return [key.removeprefix(f"{prefix}/") for key in doomed]
+
+    def _holds(self, key: str, where: pc.Expression) -> bool:
+        data = self.store.get_or_none(key)
+        if data is None:
+            return False
+        rows = pq.ParquetFile(BytesIO(data)).read()
+        return conform(rows, schema_of(key.split("/")[1])).filter(where).num_rows > 0
 
     def _dataset(
         self, table: str, *, flow: str | None = None, dates: Collection[str] | None = None, at: int | None = None
     ) -> Any:
         """A pyarrow dataset of the files of a flow and some dates; None where there can be no row."""
         snapshot = self._open(table, at)
+        if snapshot is None and at is not None:
+            raise NotFoundInLakeError(f"the log of the table {table} does not know version {at}")
         if snapshot is None or (dates is not None and not dates):
             return None
         with explained(self.table_uri(table)):
@@ -209,16 +246,23 @@ class Lake:
         with explained(self.table_uri(table)):
             return conform(dataset.to_table(columns=_present(dataset, wanted)), wanted)
 
-    def _vacuum(self, table: str, older_than: timedelta, *, unknown: bool, dry: bool = False) -> list[str]:
+    def _vacuum(
+        self, table: str, older_than: timedelta, *, unknown: bool, dry: bool = False, keep: Collection[int] = ()
+    ) -> list[str]:
         """``unknown``: also files that the log does not name."""
         hours = int(older_than.total_seconds() // 3600)
+        known = [version for version in sorted(keep) if self._open(table, version) is not None]
         for attempt in attempts(self.table_uri(table)):
             with attempt, explained(self.table_uri(table)):
                 snapshot = self._open(table)
                 if snapshot is None:
                     break
                 return snapshot.vacuum(
-                    retention_hours=hours, dry_run=dry, enforce_retention_duration=False, full=unknown
+                    retention_hours=hours,
+                    dry_run=dry,
+                    enforce_retention_duration=False,
+                    full=unknown,
+                    keep_versions=known or None,
                 )
         return []
 

@@ -11,7 +11,7 @@ import pytest
 from deltalake.exceptions import CommitFailedError
 
 from flywheel.errors import LakeError
-from flywheel.lake import compaction
+from flywheel.lake import commits, compaction
 from flywheel.lake.commits import write_part
 from flywheel.lake.swaps import File
 from flywheel.lake.tables import Lake
@@ -105,7 +105,7 @@ def test_a_copy_is_made_once_and_outlives_appends(filled: Lake, before_commit, m
     assert filled.file_count("signals") == 2
 
 
-def test_files_that_vanish_while_they_are_read_lead_to_another_look(filled: Lake, monkeypatch: pytest.MonkeyPatch):
+def test_files_that_vanish_while_they_are_read_are_left_to_the_next_time(filled: Lake, monkeypatch: pytest.MonkeyPatch):
     real, due = File.read, [True]
 
     def read(file: File, *where) -> pa.Table:
@@ -117,6 +117,7 @@ def test_files_that_vanish_while_they_are_read_lead_to_another_look(filled: Lake
         return real(file, *where)
 
     monkeypatch.setattr(File, "read", read)
+    assert filled.compact("signals") == 0
     assert filled.compact("signals") == 2
     assert ids(filled) == ["i1", "i2", "i3"]
 
@@ -145,10 +146,28 @@ def test_one_that_is_overtaken_every_time_merges_nothing_and_leaves_nothing(fill
     assert on_disk(filled) == ids(filled) == ["i0", "i1", "i2", "i3"]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(filled: Lake, monkeypatch: pytest.MonkeyPatch):
+def test_the_last_answer_of_all_was_lost_and_nothing_committed_is_deleted(
+    filled: Lake, monkeypatch: pytest.MonkeyPatch
+):
+    real, left = compaction.commit_swaps, [3]
+    monkeypatch.setattr(commits, "ATTEMPTS", 3)
+
+    def lossy(*how, **more):
+        left[0] -= 1
+        if left[0] == 0:
+            real(*how, **more)
+        raise CommitFailedError("no answer")
+
+    monkeypatch.setattr(compaction, "commit_swaps", lossy)
+    assert filled.compact("signals") == 3
+    assert ids(filled) == ["i0", "i1", "i2", "i3"]
+    assert filled.file_count("signals") == 1
+
+
+def test_a_full_disk_is_said_and_what_was_merged_before_stays_merged(filled: Lake, monkeypatch: pytest.MonkeyPatch):
     append(filled, 4, flow="other")
     append(filled, 5, flow="other")
-    real, room = compaction.write_part, [True]
+    before, real, room = ids(filled), compaction.write_part, [True]
 
     def write(*part):
         if not room:
@@ -159,7 +178,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(filled: Lake, monkeypatch: pytes
     monkeypatch.setattr(compaction, "write_part", write)
     with pytest.raises(LakeError, match="the disk is full"):
         filled.compact("signals")
-    assert on_disk(filled) == ids(filled)
+    assert ids(filled) == before
+    assert filled.file_count("signals") == 5
 
 
 def test_files_from_before_a_column_existed_are_merged_too(filled: Lake):

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake.exceptions import CommitFailedError
 
-from flywheel.errors import NotFoundInLakeError
-from flywheel.lake import deletion
+from flywheel.errors import BusyError, NotFoundInLakeError
+from flywheel.lake import commits, deletion
 from flywheel.lake.commits import write_part
 from flywheel.lake.tables import Lake
 from flywheel.records import Signal
@@ -138,6 +138,57 @@ def test_who_committed_between_look_and_commit_loses_nothing(filled: Lake, monke
     }
     assert ids(filled) == wanted[rival]
     assert removed == {"append": 4, "compact": 3, "delete": 0}[rival]
+
+
+def test_a_copy_that_lost_its_race_is_deleted(filled: Lake, monkeypatch: pytest.MonkeyPatch):
+    """It holds rows of others, who may be erased next."""
+    real, rivals = deletion.commit_swaps, ["compact"]
+
+    def overtaken(*how, **more):
+        while rivals:
+            rivals.pop()
+            assert Lake(filled.uri).compact("signals") == 2
+        real(*how, **more)
+
+    monkeypatch.setattr(deletion, "commit_swaps", overtaken)
+    assert filled.delete("signals", BAD) == 3
+    filled.scrub("signals")
+    assert len(files(filled)) == filled.file_count("signals") == 1
+
+
+def test_no_copy_is_left_by_one_that_was_overtaken_every_time(filled: Lake, monkeypatch: pytest.MonkeyPatch):
+    def lost(*how, **more):
+        raise CommitFailedError("somebody else was quicker")
+
+    before = files(filled)
+    monkeypatch.setattr(commits, "ATTEMPTS", 3)
+    monkeypatch.setattr(deletion, "commit_swaps", lost)
+    with pytest.raises(BusyError):
+        filled.delete("signals", BAD)
+    assert files(filled) == before
+
+
+def test_a_part_that_a_killed_writer_left_is_looked_into(filled: Lake):
+    parts = [filled.write_parts("signals", [signal(name, name)], flow="triage")[0] for name in ("bad", "good")]
+    paths = [Path(filled.table_uri("signals")) / part.path for part in parts]
+    filled.delete("signals", BAD)
+    filled.scrub("signals", BAD)
+    assert all(path.exists() for path in paths), "its commit may be on its way"
+    past = time.time() - timedelta(minutes=20).total_seconds()
+    for path in paths:
+        os.utime(path, (past, past))
+    filled.scrub("signals", BAD)
+    assert [path.exists() for path in paths] == [False, True]
+
+
+def test_what_a_killed_writer_left_half_written_goes_after_an_hour(filled: Lake):
+    staged = Path(filled.table_uri("signals")) / "flow=triage" / "part-1.parquet#1"
+    staged.write_bytes(b"half")
+    assert filled.store.remove_staged() == 0
+    past = time.time() - timedelta(hours=2).total_seconds()
+    os.utime(staged, (past, past))
+    assert filled.store.remove_staged() == 1
+    assert not staged.exists()
 
 
 def test_a_lost_answer_to_our_own_commit_counts(filled: Lake, monkeypatch: pytest.MonkeyPatch):

@@ -151,7 +151,8 @@ def forget(config: FlywheelConfig, user: str, *, progress: Progress | None = Non
         progress.finish(f"{len(marked):,} datasets, models and what led to them")
         removed = {name: _swept(name, sweep, progress) for name, sweep in work.stores().items()}
         rows = {name: _swept(name, sweep, progress) for name, sweep in work.tables().items()}
-        ended = _scrub(work, progress) if earlier or any(rows.values()) else []
+        ended = turns.end_turns(lake.store) if earlier or any(rows.values()) else []
+        _scrub(work, progress, ended)
         Keyring(config.home_path()).destroy_subject_key(lake.store, subject)
         again = earlier[-1].until if done_before else None
         report = _report(work, removed | rows, marked).model_copy(update={"again": again, "ended_turns": ended})
@@ -210,13 +211,15 @@ def _swept(name: str, sweep: Callable[[], int], progress: Progress) -> int:
     return removed
 
 
-def _scrub(work: _Work, progress: Progress) -> list[str]:
-    """Delete the files that held the rows. Turns that are built on older versions of the tables end before that."""
+def _scrub(work: _Work, progress: Progress, ended: list[str]) -> None:
+    """Delete the files that held the rows, and look into those that no version names: writers may have died there.
+
+    Turns that are built on older versions of the tables have ended before.
+    """
     progress.start("files")
-    ended = turns.end_turns(work.lake.store)
-    files = sum(len(work.lake.scrub(table)) for table in work.tables())
+    files = sum(len(work.lake.scrub(table, where)) for table, where in work.trace.rows().items())
+    files += work.lake.store.remove_staged()
     progress.finish(f"{files:,} files deleted" + (f", {len(ended)} unfinished turns ended" if ended else ""))
-    return ended
 
 
 def _report(work: _Work, removed: dict[str, int], marked: list[str]) -> Erasure:
