@@ -34,7 +34,8 @@ class SuiteComparison:
     """One suite on both models, over the cases that both have.
 
     ``gain`` is after minus before in accuracy, in [-1, 1]. ``unpaired`` cases have a result of one model
-    only and enter nothing; ``failed`` ones are among the ``n`` as wrong, because a machine could not get an answer.
+    only and enter nothing. ``failed`` ones, where a machine could not get an answer, are among the ``n`` as the worst
+    case for the candidate: wrong where it is its answer that is missing, right where it is the model's to beat.
     """
 
     suite: str
@@ -103,10 +104,11 @@ def _suite(
     shared = sorted(left.keys() & right.keys())
     if not shared:
         return None
-    was = np.array([left[key].passed for key in shared], dtype=float)
+    good = [left[key].passed or _failed(left[key]) for key in shared]
+    was = np.array(good, dtype=float)
     now = np.array([right[key].passed for key in shared], dtype=float)
-    fixed = [key[0] for key in shared if right[key].passed and not left[key].passed]
-    broken = [key[0] for key in shared if left[key].passed and not right[key].passed]
+    fixed = [key[0] for key, before in zip(shared, good, strict=True) if right[key].passed and not before]
+    broken = [key[0] for key, before in zip(shared, good, strict=True) if before and not right[key].passed]
     gain = _gain(now, was, [left[key].subject or key[0] for key in shared], config, seed)
     return SuiteComparison(
         suite=name,

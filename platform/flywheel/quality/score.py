@@ -292,13 +292,14 @@ def _write(
     """The last pass, in Ray tasks: signals of a slice of rows -> one Parquet part a partition."""
     import ray
 
-    shared = ray.put((lake, context, measured))
+    shared = ray.put((lake, context))
     step = BATCH_ROWS * PART_BATCHES
-    starts = [{"start": start} for start in range(0, len(measured), step)]
+    # A task gets its own rows alone: all of them in each would cost memory and time with the square of their number.
+    starts = [{"rows": ray.put(measured[start : start + step])} for start in range(0, len(measured), step)]
 
     def write(block: dict[str, Any]) -> dict[str, Any]:
-        where, known, rows = ray.get(shared)
-        found = columns(rows[block["start"] : block["start"] + step], known, list(wanted))
+        where, known = ray.get(shared)
+        found = columns(ray.get(block["rows"]), known, list(wanted))
         parts = where.write_parts("signals", stored.as_table(*found, wanted), flow=config.flow)
         return {"parts": [asdict(part) for part in parts]}
 

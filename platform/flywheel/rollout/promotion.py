@@ -83,13 +83,22 @@ def unshadow(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, a
     return apply(lake, config, step)
 
 
-def promote(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, actor: str = "flywheel") -> Change:
+def promote(
+    lake: Lake,
+    config: FlywheelConfig,
+    version: str,
+    *,
+    reason: str,
+    actor: str = "flywheel",
+    allowed: Callable[[Routing], None] | None = None,
+) -> Change:
     """Make the shadow or canary ``version`` live; the model it replaces is remembered for ``rollback``.
 
-    Does not ask the gate: the caller does, and stores its verdict with ``record_verdict`` first.
+    Does not ask the gate: the caller does, and stores its verdict with ``record_verdict`` first. ``allowed`` is
+    shown the routing that is replaced, and raises where that verdict does not hold for it.
 
     Raises:
-        UsageError: it is neither live nor a shadow or canary.
+        UsageError: it is neither live nor a shadow or canary, or it is not allowed.
         BusyError: somebody else changed the routing to something else at the same moment, again and again.
     """
 
@@ -97,6 +106,8 @@ def promote(lake: Lake, config: FlywheelConfig, version: str, *, reason: str, ac
         state = needed(now, config.flow)
         if state.live.version == version:
             return None
+        if allowed is not None:
+            allowed(state)
         identity = identity_of("promote", config.flow, state.n, version)
         return truth.promoted(state, version, actor=actor, reason=reason, decision_id=identity)
 

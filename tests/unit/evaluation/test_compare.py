@@ -74,11 +74,15 @@ def test_one_person_alone_gives_no_interval_and_still_valid_json():
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))["gain"]["interval"] is None
 
 
-def test_answers_that_a_machine_lost_are_counted_and_wrong():
+def test_answers_that_a_machine_lost_are_the_worst_case_for_the_candidate():
+    """Of two equal models the one that met no broken machine is not better for it."""
     lost = [result(0, False, "old", error="timeout"), result(1, False, "old", error="refused: too long")]
     before = [*lost, result(2, True, "old")]
     suite = compare(before, [result(n, True, "new") for n in range(3)], CONFIG).suites["random"]
-    assert (suite.n, suite.failed, suite.before) == (3, 1, pytest.approx(1 / 3))
+    assert (suite.n, suite.failed, suite.before) == (3, 1, pytest.approx(2 / 3))
+    assert (suite.fixed, suite.newly_broken) == (["c1"], []), "a refusal is the model's own answer"
+    after = [result(n, n != 2, "new", error="timeout" if n == 2 else None) for n in range(3)]
+    assert compare(before, after, CONFIG).suites["random"].newly_broken == ["c2"]
 
 
 def test_a_sequence_may_be_asked_for(monkeypatch):

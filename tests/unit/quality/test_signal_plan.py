@@ -74,6 +74,17 @@ def test_every_row_once_and_nothing_twice(lake, rows):
     assert not lake.store.list("scorings")
 
 
+def test_rows_that_may_not_be_looked_at_any_more_are_left_out_of_a_resumed_plan(lake, rows):
+    """A consent was withdrawn between the kill and the rerun."""
+    with pytest.raises(Killed):
+        run(lake, rows, Asked(dies_after=3))
+    kept = [row for row in rows if int(row.inference_id[-2:]) % 5]
+    again = Asked()
+    values = run(lake, kept, again)
+    assert set(values) >= {row.inference_id for row in kept}
+    assert not {one for chunk in again.chunks for one in chunk} - {row.inference_id for row in kept}
+
+
 @pytest.mark.parametrize("dies_after", range(8))
 def test_killed_anywhere_and_resumed_gives_the_very_same_table(lake, rows, tmp_path, dies_after):
     other = Lake(str(tmp_path / "unkilled"))

@@ -81,7 +81,7 @@ def test_checks_of_other_kinds_ask_no_reward_model():
 def test_a_turn_is_told_before_it_trains(tmp_path, monkeypatch):
     config = FlywheelConfig(home=tmp_path, evaluation=EvaluationConfig(report_suites=["extra"]))
     lake = open_lake(config)
-    monkeypatch.setattr(made, "make_scorers", lambda *_: by(length))
+    monkeypatch.setattr(made, "make_scorers", lambda *_, **__: by(length))
     store_cases(lake, "triage", [case(n, suite="extra") for n in range(8)])
     made.check_markable(lake, config)  # a suite that only reports decides nothing
     store_cases(lake, "triage", [case(n + 100) for n in range(8)])

@@ -7,11 +7,13 @@ import pytest
 from flywheel.config import FlywheelConfig
 from flywheel.errors import EnvironmentProblem, ModelError, UsageError
 from flywheel.evaluation import sandbox
+from flywheel.evaluation.cases import store_cases
 from flywheel.evaluation.checks import Item, Opinion, mark_all, validate
 from flywheel.inference.encoder import check_encoder, load_encoder
+from flywheel.judging.attacks import CONSTANTS
 from flywheel.lake.manifests import Manifest, write_manifest
 from flywheel.lake.tables import open_lake
-from flywheel.records import Check, Message
+from flywheel.records import Check, EvalCase, Message
 from flywheel.workflow.evaluations import scorers as made
 from flywheel.workflow.evaluations.scorers import make_scorers
 
@@ -120,6 +122,30 @@ def test_a_constant_answer_and_a_useless_reward_model_win_nothing(config, monkey
     assert "cannot win" in same[0].detail
     reward = scorers.by_kind["reward"]([Item(asked[0], Check(kind="reward", expected="short"), "1234567")])[0].score
     assert reward == pytest.approx((7 - 5) / 2)  # over the temperature
+
+
+def test_a_reward_model_that_likes_one_text_is_refused_by_the_trial(config, monkeypatch):
+    """The guard that makes such a text win nothing in an evaluation must not hide it from the trial."""
+    lake = open_lake(config)
+    write_manifest(lake, Manifest(
+        kind="reward", id="reward-1", flow=config.flow, code_version="0", config_hash="0", seed=0,
+        data={"folds": [{"prefix": "rewards/a"}]},
+    ))  # fmt: skip
+    lake.store.put("rewards/a/x", b"1")
+    liked = CONSTANTS["stalling"]
+    monkeypatch.setattr(
+        made, "RewardModel", lambda *_: lambda some: [[5.0 * (text == liked) for text in one.answers] for one in some]
+    )
+    words = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "kappa", "lambda", "omega", "sigma")
+    store_cases(lake, config.flow, [
+        EvalCase(
+            case_id=word, flow=config.flow, suite="random", origin="import", check=Check(kind="reward", expected=word),
+            messages=[Message(role="user", content=f"tell me about {word}")],
+        )
+        for word in words
+    ])  # fmt: skip
+    with pytest.raises(UsageError, match="reward-1.*passes .* so nothing it says counts"):
+        made.check_markable(lake, with_(config, reward_model="reward-1"))
 
 
 def test_a_judge_is_asked_with_the_criterion(config):

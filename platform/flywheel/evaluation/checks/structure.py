@@ -47,9 +47,10 @@ def _fields(check: Check, expected: dict[str, Any], got: Any) -> CheckResult:
     names = check.fields if check.fields is not None else list(expected)
     if not isinstance(got, dict):
         return verdict(False, "not a JSON object")
+    if not names:  # nothing to extract: what is said all the same is made up
+        return verdict(not got, f"expected no field, got {', '.join(map(str, got))}")
     wrong = [name for name in names if not same(at_path(got, name), at_path(expected, name))]
-    score = 1 - len(wrong) / len(names) if names else 1.0
-    return CheckResult(not wrong, score, f"wrong: {', '.join(wrong)}" if wrong else "")
+    return CheckResult(not wrong, 1 - len(wrong) / len(names), f"wrong: {', '.join(wrong)}" if wrong else "")
 
 
 def _places(expected: list[Any], got: Any) -> CheckResult:

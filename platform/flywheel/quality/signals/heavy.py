@@ -99,7 +99,7 @@ def _marks(marker: Marker, work: Sequence[Sequence[Item]]) -> Iterator[tuple[int
     with marker.opened() as judge:
         for place, chunk in enumerate(work):
             answers = [Answer([Message.model_validate(one) for one in row["messages"]], row["target"]) for row in chunk]
-            marks = judge.score(answers)
+            marks = judge.score(answers) if answers else []
             if marks and all(mark.failed for mark in marks):
                 raise EngineError(
                     f"the judge answered none of {len(marks)} questions ({marks[0].error}); look at its log, then run "

@@ -59,7 +59,8 @@ def _blocks(
 ) -> Iterator[Mapping[str, float | None]]:
     """Commit block after block, in order: the number of the last transaction says how many are done."""
     owner = [number for number, block in enumerate(blocks) for _ in block]
-    work = [[item(what.rows[one]) for one in chunk] for block in blocks for chunk in block]
+    # A plan may be older than what may be looked at now (a consent was withdrawn): those rows are left out.
+    work = [[item(what.rows[one]) for one in chunk if one in what.rows] for block in blocks for chunk in block]
     left = [len(block) for block in blocks]
     values: list[dict[str, float | None]] = [{} for _ in blocks]
     committed = 0

@@ -59,11 +59,19 @@ def check_markable(lake: Lake, config: FlywheelConfig) -> None:
     refuse_bad([case for case in cases if not (judged and case.check.kind == "judge")], scorers)
     if any(case.check.kind == "reward" for case in cases):
         counting = load_cases(lake, config.flow, decisive)
-        refuse_constant_winners(counting, scorers, most=config.judging.max_constant_wins)
+        # Not by the scorers of an evaluation: by those no constant wins, whatever the reward model likes.
+        refuse_constant_winners(
+            counting, make_scorers(lake, config, guarded=False), most=config.judging.max_constant_wins
+        )
 
 
 def make_scorers(
-    lake: Lake, config: FlywheelConfig, *, judge: Scorer | None = None, judge_version: str = "judge"
+    lake: Lake,
+    config: FlywheelConfig,
+    *,
+    judge: Scorer | None = None,
+    judge_version: str = "judge",
+    guarded: bool = True,
 ) -> Scorers:
     """Every scorer that this machine and configuration can have; of the others, what to do to have them.
 
@@ -72,10 +80,12 @@ def make_scorers(
         config: ``evaluation`` names the encoder and the reward model, and allows code to run.
         judge: marks the checks of kind ``judge``.
         judge_version: what exactly judges.
+        guarded: a model that gives everybody one answer wins nothing by rewards. A trial of the reward model itself,
+            which puts such answers to it, is not guarded.
     """
     makers: dict[CheckKind, Callable[[], _Made]] = {
         "similarity": lambda: _similarity(config),
-        "reward": lambda: _reward(lake, config),
+        "reward": lambda: _reward(lake, config, guarded=guarded),
         "judge": lambda: _judge(judge, judge_version),
         "code": lambda: _code(config),
     }
@@ -106,7 +116,7 @@ def _similarity(config: FlywheelConfig) -> _Made:
     return score, f"{Path(name).name} {version}"
 
 
-def _reward(lake: Lake, config: FlywheelConfig) -> _Made:
+def _reward(lake: Lake, config: FlywheelConfig, *, guarded: bool) -> _Made:
     name = config.evaluation.reward_model
     if name is None:
         raise UsageError("Checks of kind 'reward' need a reward model: set evaluation.reward_model to the id of one.")
@@ -122,8 +132,8 @@ def _reward(lake: Lake, config: FlywheelConfig) -> _Made:
 
     def score(items: Sequence[Item]) -> list[Opinion]:
         choices = [_choice(item) for item in items]
-        same = _sameness(choices)
-        if same.degenerate:
+        same = _sameness(choices) if guarded else None
+        if same is not None and same.degenerate:
             return [Opinion(None, same.reason) for _ in items]
         by_fold = [model(choices) for model in load()]
         margins = [[rewards[0] - sum(rewards[1:]) for rewards in fold] for fold in by_fold]

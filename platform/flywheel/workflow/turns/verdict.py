@@ -56,16 +56,20 @@ def evaluate(context: Context, done: dict[str, Artifact], progress: Progress) ->
             counts[variant.version], total[0] = count, 2 * of
             progress.update(sum(counts.values()), total[0], "cases")
 
+        def ask() -> EvalRun:
+            return evaluate_version(
+                lake,
+                config,
+                version=variant.version,
+                suites=suites,
+                seed=config.seed,
+                scorers=scorers,
+                on_progress=advance,
+            )
+
         engines.wait_ready(variant.version, config.engine.start_timeout_s)
-        return evaluate_version(
-            lake,
-            config,
-            version=variant.version,
-            suites=suites,
-            seed=config.seed,
-            scorers=scorers,
-            on_progress=advance,
-        )
+        found = ask()
+        return ask() if found.unanswered else found  # what a machine failed to answer is asked once more
 
     # The live engine answers while the candidate's starts; then both share the machine.
     with (
@@ -166,21 +170,46 @@ def gate(context: Context, done: dict[str, Artifact], progress: Progress) -> Art
 
 def promote(context: Context, done: dict[str, Artifact], _progress: Progress) -> Artifact:
     """Make a promoted candidate live; take any other out of the shadow and stop its engine."""
-    config, lake = context.config, context.lake
     candidate = _candidate(done)
     reason = f"{context.turn.turn_id}: {done['gate']['text']}"
     if done["gate"]["verdict"] != "promote":
-        canary_steps.stop(lake, config, candidate.version, reason=reason)
-        change = promotion.unshadow(lake, config, candidate.version, reason=reason)
-        if candidate.version not in routed(lake, config):
-            engines.stop(candidate.version)
-        return {"live": change.routing.live.version, "routing": change.routing.n, "notes": change.notes}
-    if config.rollout.canary_steps:
+        return _taken_out(context, candidate, reason)
+    if context.config.rollout.canary_steps:
         return _handed_over(context, candidate, reason)
-    if not config.rollout.gate.require_shadow:
+    try:
+        return _live_at_once(context, candidate, reason)
+    except UsageError as error:
+        return _taken_out(context, candidate, f"{context.turn.turn_id}: {error}", str(error))
+
+
+def _live_at_once(context: Context, candidate: Variant, reason: str) -> Artifact:
+    """Live for everybody, if the gate's word still holds: a turn may be run again days after it was given.
+
+    Raises:
+        UsageError: another model is live than the one that was beaten, the candidate was taken back, or it learnt
+            from a person who was erased since.
+    """
+    config, lake = context.config, context.lake
+
+    def allowed(state: routing.Routing) -> None:
+        canary_steps.permission(lake, config, state, candidate.version, override=False)
+
+    promotion.project(lake, config)  # what was decided must be in the ledger before it is read
+    now = promotion.needed(routing.current(lake.store, config.flow), config.flow)
+    if now.live.version != candidate.version and not config.rollout.gate.require_shadow:
+        allowed(now)
         promotion.shadow(lake, config, candidate)  # the one way into live leads through the shadow's place
-    change = promotion.promote(lake, config, candidate.version, reason=reason)
+    change = promotion.promote(lake, config, candidate.version, reason=reason, allowed=allowed)
     return {"live": change.routing.live.version, "routing": change.routing.n, "notes": change.notes}
+
+
+def _taken_out(context: Context, candidate: Variant, reason: str, *notes: str) -> Artifact:
+    config, lake = context.config, context.lake
+    canary_steps.stop(lake, config, candidate.version, reason=reason)
+    change = promotion.unshadow(lake, config, candidate.version, reason=reason)
+    if candidate.version not in routed(lake, config):
+        engines.stop(candidate.version)
+    return {"live": change.routing.live.version, "routing": change.routing.n, "notes": [*notes, *change.notes]}
 
 
 def _handed_over(context: Context, candidate: Variant, reason: str) -> Artifact:
