@@ -25,6 +25,7 @@ class Assignment:
     """Who answers one request, decided once, with the chance that it was this variant (logged for off-policy use)."""
 
     routing: Routing
+    tenant: str
     variant: Variant
     eligible: list[str]
     propensity: float
@@ -58,32 +59,34 @@ def assign(routing: Routing, asked: Asked, *, secret: bytes | None, usable: Call
     and no part of the randomised comparison. Without ``secret`` nobody is drawn to a canary.
     """
     if not routing.canaries:
-        return _single(routing, routing.live, "only" if asked.model in {"", routing.flow} else "pinned", None)
+        how: AssignedHow = "only" if asked.model in {"", routing.flow} else "pinned"
+        return _single(routing, asked.tenant, routing.live, how, None)
     key = key_of(secret, routing, asked.tenant, asked.user) if secret else None
     name = key.hash if key else None
     if asked.model not in {"", routing.flow}:
         return _pinned(routing, asked, usable, name)
     eligible = [canary for canary in routing.canaries if key and canary.takes(asked.tenant) and usable(canary.version)]
     if key is None or not eligible:
-        return _single(routing, routing.live, "only", name)
+        return _single(routing, asked.tenant, routing.live, "only", name)
     versions = [routing.live.version, *(canary.version for canary in eligible)]
     chosen = next((canary for canary in eligible if canary.holds(key.place)), None)
     if chosen is not None:
-        return Assignment(routing, chosen, versions, width(chosen.slots) / TICKS, name, "canary", "random")
+        chance = width(chosen.slots) / TICKS
+        return Assignment(routing, asked.tenant, chosen, versions, chance, name, "canary", "random")
     rest = TICKS - sum(width(canary.slots) for canary in eligible)
-    return Assignment(routing, routing.live, versions, rest / TICKS, name, "live", "random")
+    return Assignment(routing, asked.tenant, routing.live, versions, rest / TICKS, name, "live", "random")
 
 
-def beside(routing: Routing) -> Assignment:
+def beside(routing: Routing, tenant: str) -> Assignment:
     """The live model's part of two answers side by side: a request in no arm of any canary."""
-    return _single(routing, routing.live, "side_by_side", None)
+    return _single(routing, tenant, routing.live, "side_by_side", None)
 
 
 def _pinned(routing: Routing, asked: Asked, usable: Callable[[str], bool], name: str | None) -> Assignment:
     canary = next((canary for canary in routing.canaries if _named(canary, asked)), None)
     if canary is None:
-        return _single(routing, routing.live, "pinned", name)
-    pinned = _single(routing, canary, "pinned", name)
+        return _single(routing, asked.tenant, routing.live, "pinned", name)
+    pinned = _single(routing, asked.tenant, canary, "pinned", name)
     return pinned if usable(canary.version) else pinned.fallen_back(NOT_READY)
 
 
@@ -91,6 +94,6 @@ def _named(canary: Canary, asked: Asked) -> bool:
     return canary.version == asked.model and canary.takes(asked.tenant)
 
 
-def _single(routing: Routing, variant: Variant, how: AssignedHow, name: str | None) -> Assignment:
+def _single(routing: Routing, tenant: str, variant: Variant, how: AssignedHow, name: str | None) -> Assignment:
     kind: TrafficKind = "live" if variant.version == routing.live.version else "canary"
-    return Assignment(routing, variant, [variant.version], 1.0, name, kind, how)
+    return Assignment(routing, tenant, variant, [variant.version], 1.0, name, kind, how)

@@ -163,7 +163,7 @@ class Gateway:
         check_model(asked.model, routing)
         two = self._side_by_side.for_request(asked, routing)
         if two is not None:
-            return await whole(self._answering, asked, beside(routing), two.chat)
+            return await whole(self._answering, asked, beside(routing, asked.tenant), two.chat)
         return await answered(self._answering, asked, self.router.assign(asked), self.config.gateway.canary_timeout_s)
 
     async def rank(self, caller: Caller, body: dict[str, Any], headers: Any) -> dict[str, Any]:

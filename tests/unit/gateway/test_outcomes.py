@@ -6,6 +6,9 @@ import httpx
 import pytest
 from gateway_world import World
 
+from flywheel.config import PrivacyConfig
+from flywheel.gateway.asked import read_chat
+from flywheel.gateway.assign import assign
 from flywheel.gateway.outcomes.counting import Counting
 from flywheel.gateway.outcomes.reading import Reading, found_in
 from flywheel.gateway.outcomes.telling import Telling
@@ -14,7 +17,7 @@ from flywheel.records import Message
 from flywheel.rollout import canaries, routing
 from flywheel.rollout.machine.book import Book
 from flywheel.rollout.machine.tally import comparison
-from flywheel.rollout.routing import Canary
+from flywheel.rollout.routing import Canary, Variant
 from flywheel.testing import FakeEngine, LocalEngines
 
 
@@ -45,6 +48,19 @@ def world(tmp_path):
     canary = canaries.with_canary(bare, Canary(version="v2", folder="/2", share=0.5), actor="t", reason="r")
     routing.publish(store, canary)
     return made
+
+
+def asked(tenant):
+    body = {"messages": [{"role": "user", "content": "hi"}], "user": "u"}
+    return read_chat(body, {}, tenant=tenant, default_max_tokens=8)
+
+
+def assigned(tenant, **canary):
+    """The live model's, because the canary answers nobody just now."""
+    state = routing.bootstrap("triage", Variant(version="v1", folder="/1"), actor="t")
+    two = Canary(version="v2", folder="/2", share=0.5, **canary)
+    state = canaries.with_canary(state, two, actor="t", reason="r")
+    return assign(state, asked(tenant), secret=b"s", usable=lambda _: False)
 
 
 async def ask(client, count, text="hi", stream=False, **more):
@@ -99,6 +115,13 @@ def test_what_answers_say_is_read(world):
     counted = run(world, calls)["v2", "v2"]
     assert counted["empty"] == counted["found"]["refusal"] == counted["found"]["personal"] > 3
     assert counted["checked"] == counted["requests"] - counted["empty"]
+
+
+def test_a_canary_for_one_tenant_is_held_against_that_tenant_s_traffic():
+    counting = Counting(PrivacyConfig())
+    for tenant in ("acme", "rival", "rival"):
+        counting.failed(assigned(tenant, tenants=["acme"]))
+    assert {one["about"]: one["requests"] for one in counting.told()} == {"": 3, comparison("v2", 0.5): 1}
 
 
 def test_requests_that_name_a_version_are_no_draw(world):
@@ -206,14 +229,10 @@ def test_a_client_that_leaves_is_a_request_without_an_answer(world):
     ],
 )
 def test_readings(asked, answer, found):
-    from flywheel.config import PrivacyConfig
-
     assert found_in(Reading([Message(role="user", content=asked)], answer), PrivacyConfig()) == found
 
 
 def test_more_answers_than_can_be_read_are_dropped(tmp_path):
-    from flywheel.config import PrivacyConfig
-
     counting = Counting(PrivacyConfig())
     counting._unread.extend([([("", "v1")], Reading([], "x"))] * 1_000)
     asyncio.run(counting.read())

@@ -136,8 +136,8 @@ class Counting:
 def _pairs(assignment: Assignment) -> Iterator[Pair]:
     """The comparisons that a request is part of.
 
-    One that was drawn for a canary, with that canary; one of the live model, with every canary there is: also of those
-    that could not be drawn just now, because a failure's arm is judged by who answered how much.
+    One that was drawn for a canary, with that canary; one of the live model, with every canary for its tenant: also of
+    those that could not be drawn just now, because a failure's arm is judged by who answered how much.
     """
     if assignment.how in {"pinned", "fallback", "side_by_side"}:
         return
@@ -145,7 +145,7 @@ def _pairs(assignment: Assignment) -> Iterator[Pair]:
     if version == live:
         yield "", live
     for canary in assignment.routing.canaries:
-        if version in {live, canary.version}:
+        if version in {live, canary.version} and canary.takes(assignment.tenant):
             yield comparison(canary.version, canary.share), version
 
 
