@@ -82,6 +82,11 @@ def beside(routing: Routing, tenant: str) -> Assignment:
     return _single(routing, tenant, routing.live, "side_by_side", None)
 
 
+def undrawn(routing: Routing, tenant: str) -> Assignment:
+    """The live variant for what no model answers: no draw of a canary would say anything about it."""
+    return _single(routing, tenant, routing.live, "only", None)
+
+
 def _pinned(routing: Routing, asked: Asked, usable: Callable[[str], bool], name: str | None) -> Assignment:
     canary = next((canary for canary in routing.canaries if _named(canary, asked)), None)
     if canary is None:

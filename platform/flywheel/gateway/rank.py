@@ -1,8 +1,9 @@
 """POST /v1/rank: score the product's items, draw an order, make it durable, acknowledge.
 
-The row is an inference with items instead of answers: same consent, same assignment to variants, same outbox, and
-reactions join it by the same token. Without scores the list stays as it was sent, for certain: shuffling a
-product's list for nothing would cost its users, unlike a choice among answers of one model.
+The row is an inference with items instead of answers: same consent, same outbox, and reactions join it by the same
+token. No model answers it, so it is drawn for no canary: its version is the live variant's. Without scores the list
+stays as it was sent, for certain: shuffling a product's list for nothing would cost its users, unlike a choice among
+answers of one model.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import CaptureError
 from flywheel.gateway import metrics, reactions
 from flywheel.gateway.asked import Asked, read_chat, read_completion
-from flywheel.gateway.assign import beside
+from flywheel.gateway.assign import beside, undrawn
 from flywheel.gateway.auth import ApiKeys, Caller
 from flywheel.gateway.canary import answered
 from flywheel.gateway.chat import Answering, Stream, whole
@@ -169,8 +169,9 @@ class Gateway:
     async def rank(self, caller: Caller, body: dict[str, Any], headers: Any) -> dict[str, Any]:
         """Order the product's items; the list is recorded like an answer."""
         wanted = read_rank(body, headers, tenant=caller.tenant, settings=self.config.gateway.ranking)
-        check_model(wanted.asked.model, self.router.live())
-        return await self._ranking.rank(self._answering, wanted, self.router.assign(wanted.asked))
+        routing = self.router.live()
+        check_model(wanted.asked.model, routing)
+        return await self._ranking.rank(self._answering, wanted, undrawn(routing, caller.tenant))
 
     def models(self) -> list[str]:
         """Names that ``model`` may have."""

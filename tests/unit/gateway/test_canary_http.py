@@ -171,6 +171,19 @@ def test_a_stream_that_its_client_left_tells_nothing_of_the_canary_and_a_whole_o
     assert asyncio.run(run()) == ({"can": 1}, {})
 
 
+def test_a_ranked_list_is_drawn_for_no_canary(tmp_path):
+    world = World(tmp_path, share=0.999999)
+
+    async def run():
+        async with world.client() as client:
+            return await client.post("/v1/rank", json={"items": [{"id": "a", "score": 1}], "user": "u"})
+
+    assert asyncio.run(run()).json()["model"] == "v1"
+    (row,) = world.rows()
+    assert (row["model_version"], row["traffic_kind"], row["assignment"]) == ("v1", "live", "only")
+    assert (row["eligible_variants"], row["propensity"]) == (["v1"], 1.0)
+
+
 def test_the_time_lost_at_the_canary_is_part_of_the_answer_s_latency(tmp_path):
     _, _, rows = ask(World(tmp_path, "hang", **{"gateway.canary_timeout_s": 0.2}), USERS)
     fallen = [row for row in rows if row["assignment"] == "fallback"]
