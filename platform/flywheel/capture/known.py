@@ -6,6 +6,7 @@ full its day is. When somebody else commits for this flow, the caller forgets th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -40,7 +41,7 @@ class Known:
     Args:
         lake: the tables.
         flow: whose partitions; rows without a flow are looked at for every flow.
-        max_partitions: kept at once; the ones read first go first.
+        max_partitions: kept from one question to the next; the ones read first go first.
     """
 
     def __init__(self, lake: Lake, flow: str, *, max_partitions: int = 16) -> None:
@@ -63,14 +64,12 @@ class Known:
         groups: dict[str, list[str]] = {}
         for inference_id in inference_ids:
             groups.setdefault(partition_date(inference_id, None), []).append(inference_id)
-        found: dict[str, Link] = {}
-        for date, held in self._partitions("inferences", groups).items():
-            links = _links(held, groups[date])
-            if len(links) < len(groups[date]) and self._age("inferences", date) > REFRESH_S:
-                self._drop(("inferences", date))  # an import may have brought them
-                links = _links(self._partitions("inferences", [date])[date], groups[date])
-            found.update(links)
-        return found
+        held = self._partitions("inferences", groups)
+        found = {date: _links(held[date], ids) for date, ids in groups.items()}
+        lacking = [date for date, ids in groups.items() if len(found[date]) < len(ids)]
+        for date, rows in self._newer("inferences", lacking).items():  # an import may have brought them
+            found[date] = _links(rows, groups[date])
+        return {inference_id: link for links in found.values() for inference_id, link in links.items()}
 
     def sessions(self, wanted: Mapping[str, Collection[str]]) -> dict[str, tuple[str, Link]]:
         """An answer of each stored session among ``wanted``, by date; of several dates and answers the newest.
@@ -81,9 +80,9 @@ class Known:
         found: dict[str, tuple[str, Link]] = {}
         for date in sorted(wanted):
             answers = _answers(self._partitions("inferences", [date])[date], wanted[date])
-            if len(answers) < len(wanted[date]) and self._age("inferences", date) > REFRESH_S:
-                self._drop(("inferences", date))
-                answers = _answers(self._partitions("inferences", [date])[date], wanted[date])
+            lacking = [date] if len(answers) < len(wanted[date]) else []
+            for rows in self._newer("inferences", lacking).values():
+                answers = _answers(rows, wanted[date])
             found.update(answers)
         return found
 
@@ -109,13 +108,21 @@ class Known:
                 rows = data if len(missing) == 1 else data.filter(pc.field("date") == date)
                 self._tables[table, date] = rows.select(COLUMNS[table])
                 self._read_at[table, date] = time.monotonic()
-        wanted = {date: self._tables[table, date] for date in dates}
-        for key in list(self._tables)[: max(0, len(self._tables) - self._max)]:
+        wanted = {(table, date): self._tables[table, date] for date in dates}
+        spare = [key for key in self._tables if key not in wanted]  # the caller is not done with what it asked for
+        for key in spare[: max(0, len(self._tables) - self._max)]:
             self._drop(key)
-        return wanted
+        return {date: rows for (_, date), rows in wanted.items()}
+
+    def _newer(self, table: str, dates: Collection[str]) -> dict[str, pa.Table]:
+        """Those of ``dates`` that were read a while ago, read again, all of them at once."""
+        old = [date for date in dates if self._age(table, date) > REFRESH_S]
+        for date in old:
+            self._drop((table, date))
+        return self._partitions(table, old)
 
     def _age(self, table: str, date: str) -> float:
-        return time.monotonic() - self._read_at[table, date]
+        return time.monotonic() - self._read_at.get((table, date), -math.inf)
 
     def _drop(self, key: tuple[str, str]) -> None:
         self._tables.pop(key, None)
