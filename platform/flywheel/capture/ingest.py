@@ -167,7 +167,7 @@ class Ingester:
         outcome.refused += unreadable
         outcome.erased += len(before.waiting) - len(waited)
         self._quarantine(batch.n, outcome.refused)
-        self._commit(batch.n, outcome)
+        self._commit(batch, outcome)
         return self._end(batch, before, outcome, arrived, outcome.counts(events))
 
     def _sort(self, batch: Batch, arrived: Sequence[Arrived], erased: Erased, *, committed: set[str]) -> Outcome:
@@ -223,14 +223,17 @@ class Ingester:
             lines = "".join(f"{refusal.model_dump_json()}\n" for refusal in refused)
             self._lake.store.put_if_absent(batches.quarantine_key(self._flow, n), lines.encode())
 
-    def _commit(self, n: int, outcome: Outcome) -> None:
+    def _commit(self, batch: Batch, outcome: Outcome) -> None:
         for table in TABLES:
-            data = to_arrow(table, outcome.rows[table])
-            if self._lake.append(table, data, app=self._app, version=n):
+            rows = outcome.rows(table)
+            data = to_arrow(table, rows)
+            if self._lake.append(table, data, app=self._app, version=batch.n):
                 self._known.add(table, data)
                 self._statements_version += table == "consents"  # our own commit brought nothing that we do not know
             else:
                 self._known.forget(table)
+                # Whoever committed may not have known an answer that we know, and then let its reactions wait.
+                outcome.postpone(table, self._known.present(table, rows), batch.created)
 
     def _end(self, batch: Batch, before: Done, outcome: Outcome, arrived: Sequence[Arrived], counts: Counts) -> Done:
         done = Done(

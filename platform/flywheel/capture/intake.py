@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -53,6 +53,10 @@ class Arrived(NamedTuple):
     row: Row
     since: datetime | None = None
 
+    def waiting(self, now: datetime) -> Waiting:
+        """The pointer that is kept of it while it waits."""
+        return Waiting(segment=self.segment, seq=self.row.seq, since=self.since or now)
+
 
 class Refusal(Record):
     """A row in quarantine. ``body`` holds no personal data; the raw row stays in its segment for a day."""
@@ -67,26 +71,43 @@ class Refusal(Record):
     body: str
 
 
+class Kept(NamedTuple):
+    """An event's row for the tables."""
+
+    event: Arrived
+    row: Body
+    has_text: bool = True
+
+
 @dataclass
 class Outcome:
     """What came of a batch's events."""
 
-    rows: dict[str, list[Body]] = field(default_factory=lambda: {table: [] for table in TABLE_OF.values()})
+    kept: dict[str, list[Kept]] = field(default_factory=lambda: {table: [] for table in TABLE_OF.values()})
     refused: list[Refusal] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     duplicates: int = 0
     erased: int = 0
-    text_removed: int = 0
+
+    def rows(self, table: str) -> list[Body]:
+        """What a table gets."""
+        return [kept.row for kept in self.kept[table]]
+
+    def postpone(self, table: str, present: Collection[tuple[Any, ...]], now: datetime) -> None:
+        """Of the rows for ``table`` only those are in it: the others wait for a batch that brings them there."""
+        left_out = [kept.event for kept in self.kept[table] if key_of(table, kept.row) not in present]
+        self.kept[table] = [kept for kept in self.kept[table] if key_of(table, kept.row) in present]
+        self.waiting += [event.waiting(now) for event in left_out]
 
     def counts(self, events: int) -> Counts:
         """As numbers; ``events`` is how many were read from the batch's own segments."""
         return Counts(
             events=events,
-            rows={table: len(rows) for table, rows in self.rows.items() if rows},
+            rows={table: len(rows) for table, rows in self.kept.items() if rows},
             duplicates=self.duplicates,
             quarantined=dict(Counter(refusal.reason for refusal in self.refused)),
             erased=self.erased,
-            text_removed=self.text_removed,
+            text_removed=sum(not kept.has_text for rows in self.kept.values() for kept in rows),
         )
 
 
@@ -156,7 +177,8 @@ class Intake:
             if isinstance(record, Consent)
         ]
         self._statements.add(row for _, row in rows)
-        self._outcome.rows["consents"] = [row for _, row in self._new("consents", rows)]
+        for event, row in self._new("consents", rows):
+            self._keep("consents", event, row)
 
     def _inferences(self, parsed: Sequence[tuple[Arrived, Body]]) -> dict[str, Link]:
         """Store the inferences; returns the links that reactions in this batch can use at once."""
@@ -167,7 +189,7 @@ class Intake:
             if row is None:
                 continue
             links[row.inference_id] = link_of(row)
-            self._keep("inferences", row, has_text=links[row.inference_id].has_text)
+            self._keep("inferences", event, row, has_text=links[row.inference_id].has_text)
         return links
 
     def _reactions(self, table: str, parsed: Sequence[tuple[Arrived, Body]], joins: Joins) -> None:
@@ -183,7 +205,7 @@ class Intake:
             else:
                 row = self._tried(event, partial(self._private_reaction, reaction, joined.link))
                 if row is not None:
-                    self._keep(table, row, has_text=joined.link.has_text)
+                    self._keep(table, event, row, has_text=joined.link.has_text)
 
     def _private_reaction(self, reaction: Reaction, link: Link) -> Body:
         if isinstance(reaction, Feedback):
@@ -205,15 +227,14 @@ class Intake:
         return fresh
 
     def _wait(self, event: Arrived, missing: tuple[str, str]) -> None:
-        since = event.since or self._now
-        if self._now - since >= self._patience:
+        waiting = event.waiting(self._now)
+        if self._now - waiting.since >= self._patience:
             self._refuse(event, *missing)
         else:
-            self._outcome.waiting.append(Waiting(segment=event.segment, seq=event.row.seq, since=since))
+            self._outcome.waiting.append(waiting)
 
-    def _keep(self, table: str, row: Body, *, has_text: bool) -> None:
-        self._outcome.rows[table].append(row)
-        self._outcome.text_removed += not has_text
+    def _keep(self, table: str, event: Arrived, row: Body, *, has_text: bool = True) -> None:
+        self._outcome.kept[table].append(Kept(event, row, has_text))
 
     def _tried(self, event: Arrived, make: Callable[[], T]) -> T | None:
         try:
