@@ -23,6 +23,9 @@ from flywheel.records import Record, utcnow
 MAX_EVENTS: Final = 20_000
 """Events in one batch at the most (at least one segment): bounds memory and the time to a commit."""
 
+MAX_BYTES: Final = 64 * 2**20
+"""Events in one batch at the most (at least one segment), in bytes as they are in memory: rows may be large."""
+
 
 class Mark(Record):
     """How far an outbox is ingested: its highest sequence number, and when it last moved."""
@@ -113,14 +116,14 @@ def read_done(store: ObjectStore, flow: str, n: int) -> Done | None:
 
 
 def discover(store: ObjectStore, flow: str, cursor: Mapping[str, Mark], max_segments: int) -> list[Segment]:
-    """Segments behind the cursor, at most ``max_segments`` and about ``MAX_EVENTS``, the outboxes in turn.
+    """Segments behind the cursor, at most ``max_segments``, ``MAX_EVENTS`` and ``MAX_BYTES``, the outboxes in turn.
 
     Only keys behind the cursor are listed. A segment that does not start where the last one ended
     waits until the listing shows the one in between.
     """
     found = [_next(store, flow, outbox, cursor) for outbox in store.folders(landing.folder(flow))]
     fair = (segment for segment in chain.from_iterable(zip_longest(*found)) if segment is not None)
-    return _limited(fair, max_segments)
+    return _fitting(store, _limited(fair, max_segments))
 
 
 def advance(
@@ -154,6 +157,18 @@ def _limited(segments: Iterable[Segment], max_segments: int) -> list[Segment]:
             break
         taken.append(segment)
     return taken
+
+
+def _fitting(store: ObjectStore, segments: list[Segment]) -> list[Segment]:
+    """The first ones that memory can hold together. They are looked into now: a batch that was begun stays as it is."""
+    if len(segments) < 2:
+        return segments
+    total = 0
+    for n, segment in enumerate(segments):
+        total += landing.size(store.get(segment.key))
+        if n and total > MAX_BYTES:
+            return segments[:n]
+    return segments
 
 
 def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:

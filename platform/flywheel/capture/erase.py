@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -146,12 +147,12 @@ def erase_quarantine(store: ObjectStore, person: RawPerson, *, dry: bool = False
 
 
 def _erase_outbox(connection: sqlite3.Connection, database: Path, person: RawPerson, *, dry: bool) -> int:
-    doomed = [row for row in _bodies(connection) if person.concerns(row)]
+    doomed = [(row.seq, row.event_id) for row in _bodies(connection) if person.concerns(row)]
     if dry:
         return len(doomed)
     with sealing.transaction(connection):
-        connection.executemany("delete from events where seq = ?", [(row.seq,) for row in doomed])
-        answers = [(row.event_id,) for row in doomed if row.seq == 0]
+        connection.executemany("delete from events where seq = ?", [(seq,) for seq, _ in doomed])
+        answers = [(event_id,) for seq, event_id in doomed if seq == 0]
         connection.executemany("delete from open_requests where inference_id = ?", answers)
     # Rows that were shipped long ago may still stand in pages that nothing has used since, and in the write-ahead log.
     connection.execute("pragma temp_store = memory")
@@ -172,11 +173,11 @@ def _in_use(database: Path) -> BusyError:
     return BusyError(f"{database} is in use all the time; run the same command again when there is less traffic.")
 
 
-def _bodies(connection: sqlite3.Connection) -> list[Row]:
-    """Every body that an outbox holds; open requests have sequence number 0."""
-    if not sealing.has_tables(connection):
-        return []
-    return [Row(*values) for query in (_EVENTS, _OPEN) for values in connection.execute(query)]
+def _bodies(connection: sqlite3.Connection) -> Iterator[Row]:
+    """Every body that an outbox holds, one at a time: it may hold gigabytes. Open requests have sequence number 0."""
+    if sealing.has_tables(connection):
+        for query in (_EVENTS, _OPEN):
+            yield from (Row(*values) for values in connection.execute(query))
 
 
 def _is_answer(row: Row, person: RawPerson) -> bool:

@@ -86,6 +86,15 @@ def encode(rows: Sequence[Row]) -> bytes:
     return out.getvalue()
 
 
+def size(data: bytes) -> int:
+    """Bytes of a segment's rows in memory; those of the object tell little, since prompts that repeat compress well."""
+    try:
+        footer = pq.read_metadata(pa.BufferReader(data))
+    except (pa.ArrowInvalid, OSError):
+        return len(data)  # whoever decodes it will say what is wrong
+    return sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
+
+
 def decode(data: bytes, key: str) -> list[Row]:
     """The rows of a segment, in sequence.
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from flywheel.capture.landing import Row, Segment
 
 INTERRUPTED = "interrupted"
 """Finish reason of a request whose replica died before the answer was complete."""
+
+SEGMENT_BYTES: Final = 32 * 2**20
+"""Bodies in one segment at the most (at least one row): whoever ships or ingests it holds them several times over."""
+
+_SIZES = "select seq, length(cast(body as blob)) from events where flow = ? and seq > ? order by seq"
 
 _ADOPT = """
 insert into events(flow, event_id, kind, tenant, ts, body)
@@ -30,19 +36,18 @@ def adopt(connection: sqlite3.Connection) -> int:
 def seal(connection: sqlite3.Connection, outbox_id: str, segment_rows: int) -> list[Segment]:
     """Fix the ranges that are sent next; older unsent ones come first. A fixed range never changes again.
 
-    Nothing new is sealed while old seals are unsent, so a long outage ends in few, full segments.
+    Nothing new is sealed while old seals are unsent, so a long outage ends in few, full segments. Only shippers seal,
+    one at a time: the rows are therefore measured before the transaction, which would keep the gateway from writing.
     """
+    known = _unsent(connection, outbox_id)
+    if known:
+        return known
+    ranges = [item for flow, start in _unsealed(connection) for item in _ranges(connection, flow, start, segment_rows)]
     with transaction(connection):
-        known = _unsent(connection, outbox_id)
-        if known:
-            return known
-        for flow, start in _unsealed(connection):
-            lo = start + 1
-            for hi in _ends(connection, flow, start, segment_rows):
-                connection.execute("insert into seals(flow, lo, hi) values (?, ?, ?)", (flow, lo, hi))
-                connection.execute("insert or replace into sealed(flow, hi) values (?, ?)", (flow, hi))
-                lo = hi + 1
-        return _unsent(connection, outbox_id)
+        connection.executemany("insert into seals(flow, lo, hi) values (?, ?, ?)", ranges)
+        ends = [(flow, hi) for flow, _, hi in ranges]
+        connection.executemany("insert or replace into sealed(flow, hi) values (?, ?)", ends)
+    return _unsent(connection, outbox_id)
 
 
 def rows_of(connection: sqlite3.Connection, segment: Segment) -> list[Row]:
@@ -98,12 +103,23 @@ def _unsealed(connection: sqlite3.Connection) -> list[tuple[str, int]]:
     return [(flow, start) for flow, start, last in flows if last > start]
 
 
-def _ends(connection: sqlite3.Connection, flow: str, start: int, segment_rows: int) -> list[int]:
-    """Last sequence number of each new segment."""
-    numbers = connection.execute("select seq from events where flow = ? and seq > ? order by seq", (flow, start))
-    seqs = [number for (number,) in numbers]
-    ends = seqs[segment_rows - 1 :: segment_rows]
-    return ends if ends and ends[-1] == seqs[-1] else [*ends, seqs[-1]]
+def _ranges(connection: sqlite3.Connection, flow: str, start: int, segment_rows: int) -> Iterator[tuple[str, int, int]]:
+    """The new segments of a flow: each covers the numbers behind the one before it."""
+    for end in _ends(connection.execute(_SIZES, (flow, start)), segment_rows):
+        yield flow, start + 1, end
+        start = end
+
+
+def _ends(sizes: Iterable[tuple[int, int]], segment_rows: int) -> Iterator[int]:
+    """Last sequence number of each segment, of the number and size of every row."""
+    rows = total = last = 0
+    for seq, size in sizes:
+        if rows and (rows == segment_rows or total + size > SEGMENT_BYTES):
+            yield last
+            rows = total = 0
+        rows, total, last = rows + 1, total + size, seq
+    if rows:
+        yield last
 
 
 @contextmanager
