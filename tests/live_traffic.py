@@ -27,7 +27,7 @@ def asked(seconds: float, n: int, *, session="s1", user=None, text="Where is my 
         "inference_id": uuid7(ts, n), "flow": "triage", "ts": ts, "session_id": session,
         "subject": user or f"u-{session}", "consent": ["evaluation"], "model_version": "v1", "policy_version": 2,
         "eligible_variants": ["v1"], "messages": [Message(role="user", content=text)], "choices": ["It is on its way."],
-        "finish_reason": "stop",
+        "finish_reason": "stop", "latency_ms": 100.0,
     }  # fmt: skip
     return Inference(**{**fields, **changes})
 
@@ -37,7 +37,7 @@ def brought(row: Inference, answer: str | None = "It is on its way.", *, candida
     fields = {
         "inference_id": row.inference_id, "flow": row.flow, "ts": row.ts, "subject": row.subject,
         "session_id": row.session_id, "candidate": candidate, "live_version": row.model_version,
-        "live_answer": row.choices[0], "candidate_answer": answer, "live_latency_ms": 100.0,
+        "live_answer": row.choices[0], "candidate_answer": answer, "live_latency_ms": row.latency_ms,
         "candidate_latency_ms": 100.0, "live_prompt_tokens": 10, "candidate_prompt_tokens": 10, "live_tokens": 6,
         "candidate_tokens": 6, "policy_version": row.policy_version, "mirror_propensity": 1.0, "tags": row.tags,
     }  # fmt: skip

@@ -32,8 +32,8 @@ class LiveQualityConfig(Config):
     pairs_per_unit: int = Field(default=4, ge=1, le=8, description="the first so many of a unit count")
     settle_s: float = Field(default=15, gt=0, description="a unit is complete when nothing came for so long")
     late_s: float = Field(
-        default=45, gt=0, description="a pair may be stored so much later than its request: at least the shadow's "
-        "timeout and the ingestion",
+        default=90, gt=0, description="a pair may be stored so much later than the live answer: at least the wait for "
+        "the shadow (60 s at most), its timeout and the ingestion",
     )  # fmt: skip
     idle_s: float = Field(default=1_800, gt=0, description="a session that pauses longer is another unit")
     react_s: float = Field(default=120, gt=0, description="canary: how long a reaction to an answer is waited for")

@@ -8,7 +8,8 @@ import pytest
 from deltalake import DeltaTable
 from live_traffic import START, asked, at, brought, drawn, said
 
-from flywheel.config import FlywheelConfig, LiveQualityConfig
+from flywheel.config import CaptureConfig, FlywheelConfig, GatewayConfig, LiveQualityConfig
+from flywheel.gateway.shadow.lane import MAX_WAIT_S
 from flywheel.lake.tables import Lake
 from flywheel.records import Inference, ShadowPair
 from flywheel.rollout import canaries, routing
@@ -190,6 +191,27 @@ def test_while_its_engine_starts_a_candidate_misses_nothing(world, told):
     (found,) = watch.update()
     assert (found.pairs, found.missing) == (60, 10)
     assert world.fresh() == [found]
+
+
+def test_a_slow_live_model_takes_nothing_of_the_candidates_time(world):
+    """14 s of the candidate after 28 s of the live model are in time: its copy was sent when the live answer ended."""
+    watch = world.watch()
+    watch.update()
+    first = asked(0, 1, session="first")
+    slow = [asked(5, 10 + n, session=f"s{n}", latency_ms=28_000.0) for n in range(20)]
+    world.store(inferences=[first, *slow], pairs=[brought(first)])
+    world.now = 5 + RULES.late_s + RULES.settle_s + 1
+    assert watch.update()[0].units == 1
+    world.store(pairs=[brought(row, candidate_latency_ms=14_000.0) for row in slow])
+    world.now = 5 + 28 + RULES.late_s + RULES.settle_s + 1
+    (found,) = watch.update()
+    assert (found.units, found.missing) == (21, 0)
+    assert world.fresh() == [found]
+
+
+def test_as_shipped_the_slowest_pair_that_a_gateway_may_bring_is_in_time():
+    slowest_s = MAX_WAIT_S + GatewayConfig().shadow_timeout_s + 5 * CaptureConfig().ingest_interval_s
+    assert LiveQualityConfig().late_s >= slowest_s
 
 
 def test_an_engine_that_only_ever_fails_is_alive(world):

@@ -17,7 +17,7 @@ from flywheel.text.hashing import stable_hash, unit_interval
 COLUMNS: Final = (
     "flow", "inference_id", "ts", "session_id", "subject", "tenant", "consent", "traffic_kind", "model_version",
     "policy_version", "eligible_variants", "propensity", "assignment", "assignment_key_hash", "fallback", "messages",
-    "choices", "choice_versions", "list_log_propensity", "finish_reason", "tags",
+    "choices", "choice_versions", "list_log_propensity", "finish_reason", "latency_ms", "tags",
 )  # fmt: skip
 """Of ``inferences``."""
 BROKEN: Final = frozenset({"error", "client_disconnect", "interrupted"})
@@ -41,6 +41,12 @@ def shadow_in(routing: Routing | None, version: str) -> Shadow | None:
     """The shadow of that version in a routing, if it has it."""
     shadows = routing.shadows if routing else []
     return next((shadow for shadow in shadows if shadow.version == version), None)
+
+
+def ended(row: Inference | ShadowPair) -> float:
+    """When the live answer ended, in seconds since the epoch: only then is a request stored, and sent to candidates."""
+    latency_ms = row.latency_ms if isinstance(row, Inference) else row.live_latency_ms
+    return row.ts.timestamp() + (latency_ms or 0.0) / 1e3
 
 
 def unit_of(row: Inference | ShadowPair, rules: LiveQualityConfig) -> str:

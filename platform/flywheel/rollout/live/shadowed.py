@@ -2,6 +2,9 @@
 
 Requests count from its first sign of life on. Before, its engine was starting, which takes a large model minutes: that
 is no failure to answer, and an engine that never starts is found by who places engines.
+
+The time of a request is the end of its live answer, when its copy is sent: a slow live model must not take the time in
+which the candidate may answer.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any
 
 from flywheel.config import GatePolicy, LiveQualityConfig
 from flywheel.records import Inference, ShadowPair
-from flywheel.rollout.live.asked import unit_of
+from flywheel.rollout.live.asked import ended, unit_of
 from flywheel.rollout.live.instrument import Instrument
 from flywheel.rollout.live.slices import groups
 from flywheel.rollout.live.tally import Tally
@@ -32,19 +35,19 @@ class ShadowBook:
 
     def asked(self, row: Inference) -> None:
         """The candidate was to answer this request."""
-        kept = self.units.row(unit_of(row, self.rules), row.inference_id, row.ts.timestamp())
+        kept = self.units.row(unit_of(row, self.rules), row.inference_id, ended(row))
         kept.slices = groups(self.rules, row.tags, messages=row.messages, tenant=row.tenant)
 
     def counts_still(self, pair: ShadowPair) -> bool:
         """Whether it can change anything: its unit is not fixed, or was so long ago that this begins another."""
         last = self.units.fixed.get(unit_of(pair, self.rules))
-        return last is None or pair.ts.timestamp() > last + self.rules.idle_s
+        return last is None or ended(pair) > last + self.rules.idle_s
 
     def brought(self, pair: ShadowPair, scores: Mapping[str, float]) -> None:
         """It brought this pair; ``scores`` by instrument. A pair that is told twice counts once."""
-        kept = self.units.row(unit_of(pair, self.rules), pair.inference_id, pair.ts.timestamp())
+        kept = self.units.row(unit_of(pair, self.rules), pair.inference_id, ended(pair))
         if pair.error_kind != "unavailable":
-            self._alive = min(self._alive, pair.ts.timestamp())
+            self._alive = min(self._alive, ended(pair))
         kept.scores, kept.failed = dict(scores), lacks_answer(pair)
         kept.log_latency, kept.log_tokens = _latency(pair), _tokens(pair)
         kept.slices = kept.slices or groups(self.rules, pair.tags)

@@ -4,7 +4,7 @@ A confidence sequence keeps its promise at every look only for units that do not
 first few requests of a session, and it counts once it is fixed: when so many came, or when nothing came for
 ``settle_s``. What the same session does later changes nothing, until it has been silent for ``idle_s``: then it is
 another unit. All of this is decided by the times of the requests. How the rows were cut into batches does not matter,
-as long as no row is stored later than ``late_s`` after its request; one that is counts nowhere if its unit was fixed.
+as long as no row is stored later than ``late_s`` after its time; one that is counts nowhere if its unit was fixed.
 """
 
 from __future__ import annotations
