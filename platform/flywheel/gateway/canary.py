@@ -34,7 +34,7 @@ async def answered(
         return await _ask(service, asked, assignment)
     breaker, version = service.router.breaker, assignment.variant.version
     try:
-        hurried = replace(service, timeout_s=min(service.timeout_s, canary_timeout_s))
+        hurried = replace(service, first_s=min(service.first_s, canary_timeout_s))
         answer = await _ask(hurried, asked, assignment)
     except ApiProblem as problem:
         if problem.code == NOT_RECORDED:  # the disk is ours: another model would not help

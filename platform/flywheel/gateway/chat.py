@@ -23,7 +23,7 @@ from flywheel.gateway.choosing.best_of import BestOf
 from flywheel.gateway.limits import tokens_of
 from flywheel.gateway.mirror import Mirror
 from flywheel.gateway.outcomes.counting import NoOutcomes, Outcomes
-from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
+from flywheel.gateway.problems import ApiProblem, from_engine, timed_out, unavailable
 from flywheel.gateway.record import DONE, Answer, event, inference_row, mark, payload
 from flywheel.gateway.route import Assignment, Router
 from flywheel.gateway.tokens import FeedbackTokens
@@ -48,6 +48,9 @@ class Answering:
     tokens: FeedbackTokens
     config_hash: str
     timeout_s: float
+    """How long the next event of a stream may take."""
+    first_s: float
+    """How long a whole answer, or the first event of a stream, may take."""
     keys: ApiKeys
     outcomes: Outcomes = field(default_factory=NoOutcomes)
     background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -100,7 +103,7 @@ async def whole(service: Answering, asked: Asked, assignment: Assignment, draw: 
     """
     answer, version = Answer(started=assignment.decided), assignment.variant.version
     try:
-        body = await (draw or service.best_of.chat)(asked, answer, version, service.timeout_s)
+        body = await (draw or service.best_of.chat)(asked, answer, version, service.first_s)
         answer.take(body)
     except asyncio.CancelledError:
         answer.ended(DISCONNECT)
@@ -130,7 +133,8 @@ async def streamed(service: Answering, asked: Asked, assignment: Assignment) -> 
     answer, version = Answer(started=assignment.decided), assignment.variant.version
     blocks = service.best_of.stream(asked, answer, version, service.timeout_s)
     try:
-        first = await _first(blocks)
+        first = await _first(blocks, version, service.first_s)
+        answer.first_ms = answer.elapsed_ms()
         await service.outbox.open_request(service.row(asked, answer, assignment))
     except CaptureError as error:
         await _close(blocks)
@@ -225,11 +229,15 @@ class Stream:
         return event(chunk) if wanted or self._asked.include_usage else None
 
 
-async def _first(blocks: AsyncIterator[str]) -> dict[str, Any]:
-    async for block in blocks:
-        chunk = payload(block)
-        if chunk is not None:
-            return _checked(chunk)
+async def _first(blocks: AsyncIterator[str], version: str, within_s: float) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(within_s):
+            async for block in blocks:
+                chunk = payload(block)
+                if chunk is not None:
+                    return _checked(chunk)
+    except TimeoutError as error:
+        raise timed_out(version, within_s) from error
     raise ApiProblem(502, "the engine ended without an answer", "server_error", code="engine_error")
 
 

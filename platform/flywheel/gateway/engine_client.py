@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
-from flywheel.gateway.problems import ApiProblem, from_engine, unavailable
+from flywheel.gateway.problems import ApiProblem, from_engine, timed_out, unavailable
 from flywheel.inference import hints
 from flywheel.inference.engines import app_name
 from flywheel.rollout.riders import Rider
@@ -59,7 +59,7 @@ class ServeEngines:
                 answer = await response
         except TimeoutError as error:
             response.cancel()
-            raise _timeout(version, timeout_s) from error
+            raise timed_out(version, timeout_s) from error
         except Exception as error:  # by value the engine's own exceptions arrive as themselves
             raise self._lost(version, error) from error
         if "error" in answer:
@@ -81,7 +81,7 @@ class ServeEngines:
         except StopAsyncIteration:
             finished = True
         except TimeoutError as error:
-            raise _timeout(version, timeout_s) from error
+            raise timed_out(version, timeout_s) from error
         except Exception as error:
             raise self._lost(version, error) from error
         finally:
@@ -147,10 +147,6 @@ def split_events(piece: str) -> list[str]:
     if piece.count("\n\n") <= 1:
         return [piece]
     return [f"{event}\n\n" for event in piece.split("\n\n") if event.strip()]
-
-
-def _timeout(version: str, timeout_s: float) -> ApiProblem:
-    return ApiProblem(504, f"'{version}' did not answer within {timeout_s:g} s", "timeout_error", code="engine_timeout")
 
 
 def _is_its_own(error: BaseException) -> bool:

@@ -40,6 +40,11 @@ def unavailable(message: str, code: str, *, retry_after: int = 2) -> ApiProblem:
     return ApiProblem(503, message, "server_error", code=code, retry_after=retry_after)
 
 
+def timed_out(version: str, timeout_s: float) -> ApiProblem:
+    """504: an engine's answer, or the next part of it, did not come in time."""
+    return ApiProblem(504, f"'{version}' did not answer within {timeout_s:g} s", "timeout_error", code="engine_timeout")
+
+
 def from_engine(answer: dict[str, Any]) -> ApiProblem:
     """An engine's ``{"error": ...}`` as what the client is told: 4xx is the client's, all else is ours."""
     error = answer.get("error") or {}

@@ -27,6 +27,8 @@ class Answer:
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    first_ms: float | None = None
+    """Milliseconds until a stream began; None for a whole answer."""
     ttft_ms: float | None = None
     latency_ms: float | None = None
     drawn: dict[str, Any] = field(default_factory=dict)
@@ -36,6 +38,10 @@ class Answer:
     def elapsed_ms(self) -> float:
         """Milliseconds since the request was accepted."""
         return (time.perf_counter() - self.started) * 1e3
+
+    def waited_ms(self) -> float:
+        """Milliseconds until there was something for the client, or until now."""
+        return next(ms for ms in (self.first_ms, self.latency_ms, self.elapsed_ms()) if ms is not None)
 
     def take(self, whole: dict[str, Any]) -> None:
         """Fill in from a whole ``chat.completion`` or ``text_completion``.

@@ -64,7 +64,7 @@ class Gateway:
         self.mirror = Mirror(engines, self.router, outbox, settings)
         issuer = NoTokens if outbox.mode == "off" else FeedbackTokens
         self.tokens = issuer(feedback_key, flow=config.flow, days=settings.feedback_token_days)
-        self.counting = Counting(config.privacy) if config.rollout.canary_steps else None
+        self.counting = Counting(config.privacy, settings.canary_timeout_s) if config.rollout.canary_steps else None
         self._telling = Telling(self.counting, self.router, tell) if self.counting and tell else None
         self._answering = Answering(
             best_of=BestOf(settings.best_of, ranker(settings.best_of.ranker, config), engines),
@@ -74,6 +74,7 @@ class Gateway:
             tokens=self.tokens,
             config_hash=config_hash(config),
             timeout_s=config.engine.request_timeout_s,
+            first_s=config.engine.request_timeout_s,
             keys=keys,
             outcomes=self.counting or NoOutcomes(),
         )

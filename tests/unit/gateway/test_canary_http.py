@@ -29,6 +29,7 @@ class Broken(LocalEngines):
     def __init__(self, how):
         super().__init__(FakeEngine("v1"), FakeEngine("can"), FakeEngine("s"))
         self.how = how
+        self.patience = {}
 
     async def chat(self, version, body, timeout_s):
         if version != "can" or self.how is None:
@@ -41,10 +42,13 @@ class Broken(LocalEngines):
         return self.how
 
     async def stream(self, version, body, timeout_s):
+        self.patience[version] = timeout_s
         how = self.how if version == "can" else None
         if isinstance(how, Exception):
             raise how
-        if how == "hang" or isinstance(how, dict):
+        if how == "hang":
+            await asyncio.sleep(60)
+        if isinstance(how, dict):
             yield "data: {this is no JSON\n\n"
         async for block in super().stream(version, body, timeout_s):
             yield block
@@ -169,6 +173,13 @@ def test_a_stream_that_its_client_left_tells_nothing_of_the_canary_and_a_whole_o
             return left, dict(breaker._failures)
 
     assert asyncio.run(run()) == ({"can": 1}, {})
+
+
+def test_a_canary_s_stream_that_began_has_as_long_as_the_live_model_s(tmp_path):
+    world = World(tmp_path)
+    ask(world, USERS, stream=True)
+    assert world.config.gateway.canary_timeout_s < world.config.engine.request_timeout_s
+    assert world.engines.patience == dict.fromkeys(["v1", "can"], world.config.engine.request_timeout_s)
 
 
 def test_a_ranked_list_is_drawn_for_no_canary(tmp_path):

@@ -13,6 +13,7 @@ from flywheel.gateway.outcomes.counting import Counting
 from flywheel.gateway.outcomes.reading import Reading, found_in
 from flywheel.gateway.outcomes.telling import Telling
 from flywheel.gateway.problems import unavailable
+from flywheel.gateway.record import Answer
 from flywheel.records import Message
 from flywheel.rollout import canaries, routing
 from flywheel.rollout.machine.book import Book
@@ -39,7 +40,11 @@ class Scripted(LocalEngines):
 
 @pytest.fixture
 def world(tmp_path):
-    made = World(tmp_path, {"rollout.canary_steps": [0.5]}, engines=Scripted())
+    return canary_world(tmp_path)
+
+
+def canary_world(tmp_path, **overrides):
+    made = World(tmp_path, {"rollout.canary_steps": [0.5], **overrides}, engines=Scripted())
     made.gateway.router._secret = b"s"
     store = made.gateway.router._store
     state = routing.current(store, "triage")
@@ -117,8 +122,36 @@ def test_what_answers_say_is_read(world):
     assert counted["checked"] == counted["requests"] - counted["empty"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_live_answer_that_a_canary_would_have_been_late_with_is_an_error_beside_it(tmp_path, stream):
+    """A canary is not waited for: an outage of both must not look like its own."""
+    late = canary_world(tmp_path, **{"gateway.canary_timeout_s": 0.02})
+    late.engines.engines["v1"].delay_s = 0.03
+    counted = run(late, lambda client: ask(client, 8, text="x", stream=stream, max_tokens=1))
+    every, beside = counted["", "v1"], counted["v2", "v1"]
+    assert every["requests"] == beside["requests"] == beside["error"] > 0
+    assert (every["error"], sum(every["times"]), sum(beside["times"])) == (0, every["requests"], 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "late"),
+    [
+        (Answer(latency_ms=19_000), 0),
+        (Answer(latency_ms=21_000), 1),
+        (Answer(first_ms=19_000, latency_ms=50_000), 0),
+        (Answer(first_ms=21_000, latency_ms=22_000), 1),
+    ],
+)
+def test_what_a_comparison_waits_for_is_a_whole_answer_or_the_beginning_of_a_stream(answer, late):
+    for end in ("answered", "left"):
+        counting, made = Counting(PrivacyConfig(), 20), assigned("acme")
+        told = {"answered": (asked("acme"), answer, made), "left": (answer, made)}[end]
+        getattr(counting, end)(*told)
+        assert {one["about"]: one["error"] for one in counting.told()} == {"": 0, comparison("v2", 0.5): late}
+
+
 def test_a_canary_for_one_tenant_is_held_against_that_tenant_s_traffic():
-    counting = Counting(PrivacyConfig())
+    counting = Counting(PrivacyConfig(), 20)
     for tenant in ("acme", "rival", "rival"):
         counting.failed(assigned(tenant, tenants=["acme"]))
     assert {one["about"]: one["requests"] for one in counting.told()} == {"": 3, comparison("v2", 0.5): 1}
@@ -233,7 +266,7 @@ def test_readings(asked, answer, found):
 
 
 def test_more_answers_than_can_be_read_are_dropped(tmp_path):
-    counting = Counting(PrivacyConfig())
+    counting = Counting(PrivacyConfig(), 20)
     counting._unread.extend([([("", "v1")], Reading([], "x"))] * 1_000)
     asyncio.run(counting.read())
     assert counting.told()[0]["checked"] == 256

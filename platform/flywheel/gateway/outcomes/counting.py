@@ -63,8 +63,8 @@ class NoOutcomes:
 class Counting:
     """Counters of one replica. All but ``run`` is called on its event loop, costs microseconds and never raises."""
 
-    def __init__(self, privacy: PrivacyConfig) -> None:
-        self._privacy = privacy
+    def __init__(self, privacy: PrivacyConfig, canary_timeout_s: float) -> None:
+        self._privacy, self._patience_ms = privacy, canary_timeout_s * 1e3
         self._tallies: dict[Pair, Tally] = {}
         self._unread: deque[tuple[list[Pair], Reading]] = deque(maxlen=WAITING)
         self.reading = True
@@ -72,8 +72,7 @@ class Counting:
 
     def answered(self, asked: Asked, answer: Answer, assignment: Assignment) -> None:
         """See ``Outcomes``."""
-        text = _served(answer)
-        pairs = list(_pairs(assignment))
+        text, pairs = _served(answer), self._in_time(answer, assignment)
         for tally in self._of(pairs):
             tally.requests += 1
             tally.times[bucket_of(answer.latency_ms or 0.0)] += 1
@@ -83,13 +82,11 @@ class Counting:
 
     def failed(self, assignment: Assignment) -> None:
         """See ``Outcomes``."""
-        for tally in self._of(_pairs(assignment)):
-            tally.requests += 1
-            tally.error += 1
+        self._broken(_pairs(assignment))
 
     def left(self, answer: Answer, assignment: Assignment) -> None:
         """See ``Outcomes``. Somebody who waited too long is a slow request."""
-        for tally in self._of(_pairs(assignment)):
+        for tally in self._of(self._in_time(answer, assignment)):
             tally.requests += 1
             tally.times[bucket_of(answer.elapsed_ms())] += 1
 
@@ -125,6 +122,23 @@ class Counting:
                 tally.checked += 1
                 for kind in kinds:
                     tally.found[kind] += 1
+
+    def _in_time(self, answer: Answer, assignment: Assignment) -> list[Pair]:
+        """The comparisons in which this answer came in time; in the others it is counted as an error.
+
+        A canary that lets its user wait so long is given up. The live model beside it is held to the same, else an
+        outage of both would be the canary's alone.
+        """
+        pairs = list(_pairs(assignment))
+        if answer.waited_ms() <= self._patience_ms:
+            return pairs
+        self._broken(pair for pair in pairs if pair[0])
+        return [pair for pair in pairs if not pair[0]]
+
+    def _broken(self, pairs: Iterator[Pair]) -> None:
+        for tally in self._of(pairs):
+            tally.requests += 1
+            tally.error += 1
 
     def _of(self, pairs: list[Pair] | Iterator[Pair]) -> Iterator[Tally]:
         for pair in pairs:
