@@ -94,6 +94,18 @@ def test_a_stream_that_broke_is_the_failure_of_the_model_that_began_it(arm, weig
     assert made.tally.missing == (arm == "v2")
 
 
+@pytest.mark.parametrize(
+    ("took", "late"), [({"latency_ms": 4_900.0}, False), ({"latency_ms": 5_100.0}, True),
+                       ({"latency_ms": 9_000.0, "ttft_ms": 200.0}, False),
+                       ({"latency_ms": 9_000.0, "ttft_ms": 5_100.0}, True)],
+)  # fmt: skip
+def test_a_live_answer_that_a_canary_would_have_been_given_up_for_is_a_failure_too(took, late):
+    made = CanaryBook(RULES, GatePolicy(), candidate="v2", live="v1", patience_s=5)
+    made.answered(drawn(0, 1, "v1", user="a").model_copy(update=took), share=0.25, live_share=0.75)
+    made.settle(LATER)
+    assert made.tally.overall["reactions"].mean == pytest.approx(0.25 / 0.75 if late else 0.0)
+
+
 def test_the_silent_count_as_users():
     made = book()
     for n in range(8):

@@ -279,6 +279,20 @@ def test_another_configuration_or_instrument_counts_anew(world):
     assert world.watch(instruments=[checks(), other]).update()[0].units == 40
 
 
+def test_a_slowdown_of_both_is_no_loss_of_the_canary(world):
+    """It is given up after the canary's timeout, the live model beside it answers later."""
+    world.change(canaries.with_canary(world.routing, Canary(version="v2", folder="/v2", share=0.5), **WHO))
+    slow, rows = {"policy_version": 3, "latency_ms": 1e3 * world.config.gateway.canary_timeout_s + 1}, []
+    for n in range(200):
+        arm = "v2" if n % 2 else "v1"
+        row = drawn(n, n, arm, user=f"{n:08x}", share=0.5, failed=arm == "v2")
+        rows.append(row.model_copy(update=slow))
+    world.store(inferences=rows)
+    world.now = 2_000
+    (found,) = world.watch().update()
+    assert (found.units, found.mean, found.state) == (200, pytest.approx(0.0), "undecided")
+
+
 def test_a_state_that_cannot_be_read_is_counted_anew(world):
     rows = traffic(20)
     world.store(inferences=[row for row, _ in rows], pairs=[pair for _, pair in rows])

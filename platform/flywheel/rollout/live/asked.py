@@ -17,7 +17,7 @@ from flywheel.text.hashing import stable_hash, unit_interval
 COLUMNS: Final = (
     "flow", "inference_id", "ts", "session_id", "subject", "tenant", "consent", "traffic_kind", "model_version",
     "policy_version", "eligible_variants", "propensity", "assignment", "assignment_key_hash", "fallback", "messages",
-    "choices", "choice_versions", "list_log_propensity", "finish_reason", "latency_ms", "tags",
+    "choices", "choice_versions", "list_log_propensity", "finish_reason", "ttft_ms", "latency_ms", "tags",
 )  # fmt: skip
 """Of ``inferences``."""
 BROKEN: Final = frozenset({"error", "client_disconnect", "interrupted"})

@@ -14,6 +14,7 @@ loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -33,8 +34,17 @@ _BAD: Final = frozenset({"correction", "reprompt"})
 class CanaryBook:
     """Rows in any order and any batches; ``settle`` moves what is fixed into the tally."""
 
-    def __init__(self, rules: LiveQualityConfig, policy: GatePolicy, *, candidate: str, live: str) -> None:
-        self.rules, self._candidate, self._live = rules, candidate, live
+    def __init__(
+        self,
+        rules: LiveQualityConfig,
+        policy: GatePolicy,
+        *,
+        candidate: str,
+        live: str,
+        patience_s: float = math.inf,
+    ) -> None:
+        """``patience_s``: a canary that is slower is given up, so the live model beside it has failed then, too."""
+        self.rules, self._candidate, self._live, self._patience_s = rules, candidate, live, patience_s
         self.units = Units(rules, for_ever=True)
         self.tally = Tally(rules, policy, "canary")
         self.reactions: dict[str, list[tuple[float, str, float]]] = {}
@@ -51,7 +61,7 @@ class CanaryBook:
             return
         kept = self.units.row(key, row.inference_id, row.ts.timestamp())
         kept.weight = max(-1.0, min(1.0, signed * self.rules.min_propensity))
-        kept.failed = row.fallback is not None or row.finish_reason == "error"  # of either arm, by the weight's sign
+        kept.failed = self._failed(row)  # of either arm, by the weight's sign
         kept.slices = groups(self.rules, row.tags, messages=row.messages, tenant=row.tenant)
 
     def reacted(self, said: Feedback) -> None:
@@ -91,6 +101,11 @@ class CanaryBook:
         if not {self._candidate, self._live} <= set(eligible) or chance <= 0:
             return None
         return {self._candidate: 1 / chance, self._live: -1 / chance}.get(drawn, 0.0)
+
+    def _failed(self, row: Inference) -> bool:
+        waited_ms = row.latency_ms if row.ttft_ms is None else row.ttft_ms
+        late = (waited_ms or 0.0) > 1e3 * self._patience_s
+        return late or row.fallback is not None or row.finish_reason == "error"
 
     def _outcome(self, row: Row) -> float:
         if row.failed:

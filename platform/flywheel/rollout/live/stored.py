@@ -30,7 +30,7 @@ class Store(Protocol):
 def identity(config: FlywheelConfig, instruments: Sequence[Instrument]) -> str:
     """Of everything that shapes the counts beside the rows."""
     gate = config.rollout.gate
-    limits = [gate.max_latency_ratio, gate.max_token_ratio]
+    limits = [gate.max_latency_ratio, gate.max_token_ratio, config.gateway.canary_timeout_s]
     rules = config.rollout.live.model_dump(mode="json")
     return content_id("live", FORM, rules, limits, sorted(versions(instruments).items()))
 

@@ -154,7 +154,8 @@ class Watch:
     def _book(self, who: Followed) -> Book:
         live, gate = self._config.rollout.live, self._config.rollout.gate
         if who.source == "canary":
-            return CanaryBook(live, gate, candidate=who.candidate, live=who.live)
+            patience_s = self._config.gateway.canary_timeout_s
+            return CanaryBook(live, gate, candidate=who.candidate, live=who.live, patience_s=patience_s)
         if who.source == "side_by_side":
             return ChosenBook(live, gate, candidate=who.candidate, live=who.live)
         return ShadowBook(live, gate, budgeted=self._budgeted(who))
