@@ -380,6 +380,7 @@ class EvalResult(Record):
     latency_ms: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    drawn: str | None = Field(default=None, description="how answers were drawn; only equal ones can be compared")
 
 
 SERVED, OTHER, CORRECTION = "served", "other", "correction"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow.compute as pc
 
@@ -204,6 +204,7 @@ class _Work:
             latency_ms=item.latency_ms,
             prompt_tokens=item.prompt_tokens,
             completion_tokens=item.completion_tokens,
+            drawn=drawn(self.config, self.sampling),
         )
 
     def _store(self, results: Sequence[EvalResult]) -> dict[tuple[str, int], EvalResult]:
@@ -257,6 +258,15 @@ def refuse_bad(cases: Sequence[EvalCase], scorers: Scorers) -> None:
             raise UsageError(f"case {case.case_id} of suite '{case.suite}': {error}") from error
 
 
+def drawn(config: FlywheelConfig, sampling: Sampling) -> str:
+    """Identity of how answers are drawn, whichever model gives them."""
+    return content_id("drawn", _shape(config, sampling))
+
+
+def _shape(config: FlywheelConfig, sampling: Sampling) -> dict[str, Any]:
+    return {**sampling.identity(), "dtype": config.engine.dtype, "max_model_len": config.engine.max_model_len}
+
+
 def _run_id(
     config: FlywheelConfig,
     content: str,
@@ -265,7 +275,7 @@ def _run_id(
     marked_by: Mapping[str, str],
 ) -> str:
     """Identity of a run: the model's content, what shapes answers and marks, and cases unless they are stored ones."""
-    shape = {**sampling.identity(), "dtype": config.engine.dtype, "max_model_len": config.engine.max_model_len}
+    shape = _shape(config, sampling)
     own = None if cases is None else sorted(content_id("case", case) for case in cases)
     return content_id("eval", config.flow, content, shape, own, *([marked_by] if marked_by else []))
 

@@ -220,7 +220,7 @@ class Lake:
     ) -> Any:
         """A pyarrow dataset of the files of a flow and some dates; None where there can be no row."""
         snapshot = self._open(table, at)
-        if snapshot is None and at is not None:
+        if snapshot is None and at is not None and self._open(table) is not None:
             raise NotFoundInLakeError(f"the log of the table {table} does not know version {at}")
         if snapshot is None or (dates is not None and not dates):
             return None

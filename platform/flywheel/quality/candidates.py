@@ -123,6 +123,8 @@ def _one(
     reason = excluded.reason(inference.inference_id, inference.subject)
     if reason is not None and reason not in SCORED:
         return drop("held_out", reason)
+    if reason is None:  # rows that are held out to be scored are scored by all that was said
+        events = [row for row in events if excluded.teaches(row.subject)]
     served = inference.choice_served
     events = [row for row in events if row.kind == "correction" or inference.rated_choice(row.choice_index) == served]
     return _target(inference, events, reason) or drop(*_why_not(inference, events))

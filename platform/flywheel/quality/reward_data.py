@@ -86,7 +86,7 @@ def gather(
         thumbs: what to make of thumbs.
     """
     unused: list[tuple[str, str]] = []
-    reactions = opinions(feedback)
+    reactions = opinions([row for row in feedback if excluded.teaches(row.subject)])
     allowed: dict[str, Inference] = {}
     for row in sorted(inferences, key=lambda one: one.inference_id):
         said = [one for one in reactions.get(row.inference_id, []) if one.kind in ("comparison", "thumbs")]

@@ -87,6 +87,10 @@ class Exclusions(Record):
         """Why this row is held out, or None. A subject's reason wins over a row's."""
         return self.subjects.get(subject) or self.inference_ids.get(inference_id)
 
+    def teaches(self, rater: str) -> bool:
+        """Whether training may learn from what this person says, of anybody's row: their own requests judge."""
+        return rater not in self.subjects
+
 
 class Funnel(Record):
     """captured >= consented >= unique >= kept, and captured - kept = the sum of all drops."""

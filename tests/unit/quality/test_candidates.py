@@ -63,6 +63,22 @@ def test_every_reason(inference, reaction):
     }  # fmt: skip
 
 
+def test_people_whose_requests_judge_teach_nothing_about_others_rows_either(inference, reaction):
+    """What somebody of the split `gate` writes into a correction would be learnt, and then asked of the model."""
+    excluded = Exclusions(subjects={"g": "label_gate", "t": TUNE})
+    events = [
+        reaction("a", "correction", text="by the gate", subject="g"),
+        reaction("b", "correction", text="by the gate", subject="g"),
+        reaction("b", "thumbs", 1.0, subject="u"),
+        reaction("c", "thumbs", 1.0, subject="t"),
+        reaction("d", "correction", text="by the gate", subject="g"),
+    ]
+    rows, reasons = built([*map(inference, "abc"), inference("d", subject="t")], events, excluded=excluded)
+    assert [(row.inference_id, row.target) for row in rows] == [("b", '{"a":"x"}'), ("d", "by the gate")]
+    assert rows[1].held_out == TUNE
+    assert reasons == {"a": "no_feedback", "c": "no_feedback"}
+
+
 def test_tune_subjects_are_scored_but_marked(inference, reaction):
     excluded = Exclusions(subjects={"user": TUNE})
     rows, _ = built([inference("a")], [reaction("a", "thumbs", 1.0)], excluded=excluded)

@@ -7,6 +7,8 @@ from uuid6 import uuid7
 
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import ConfigError, UsageError
+from flywheel.evaluation.run import drawn
+from flywheel.evaluation.sampling import Sampling
 from flywheel.lake.tables import open_lake
 from flywheel.records import Check, EvalCase, EvalResult, Inference, Message, ShadowPair, utcnow
 from flywheel.review.labels import add_labels, make_label
@@ -108,6 +110,23 @@ def test_a_suite_is_judged_for_those_who_agree_and_for_cases_of_nobody(flow, ser
     again = run(flow.config, candidate="v2", suite="random")
     assert (again["asked"], again["reused"], again["win_rate"]) == (0, 3, result["win_rate"])
     assert len(server.calls) - asked == 20  # the probes alone
+
+
+def test_answers_that_were_drawn_otherwise_are_not_compared(flow):
+    """An evaluation at another temperature, or with shorter answers, says nothing about what is served."""
+    case = flow.case("drawn", None)
+    usual = drawn(flow.config, Sampling(flow.config.evaluation.max_tokens))
+    other = drawn(flow.config, Sampling(flow.config.evaluation.max_tokens, temperature=1.0))
+    flow.lake.append("eval_cases", [case], app="test", version=1)
+    results = [
+        flow.result(case, version).model_copy(update={"run_id": run_id, "drawn": how, "answer": answer})
+        for version, run_id, how, answer in (
+            ("v1", "eval-a", usual, "bad answer"), ("v1", "eval-z", other, "good by chance"),
+            ("v2", "eval-a", other, "bad by chance"), ("v2", "eval-b", usual, "good"),
+        )
+    ]  # fmt: skip
+    flow.lake.append("eval_results", results, app="test", version=1, flow="triage")
+    assert run(flow.config, candidate="v2", suite="random")["win_rate"]["wins"] == 4
 
 
 def test_the_shadow_is_judged(flow):

@@ -144,7 +144,7 @@ def test_a_reward_model_that_likes_one_text_is_refused_by_the_trial(config, monk
         )
         for word in words
     ])  # fmt: skip
-    with pytest.raises(UsageError, match="reward-1.*passes .* so nothing it says counts"):
+    with pytest.raises(UsageError, match=r"reward-1.*passes .* so nothing it says counts"):
         made.check_markable(lake, with_(config, reward_model="reward-1"))
 
 

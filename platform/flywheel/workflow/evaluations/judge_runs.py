@@ -10,6 +10,8 @@ from flywheel.capture.consent import consented_ids
 from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
 from flywheel.evaluation.cases import load_cases
+from flywheel.evaluation.run import drawn
+from flywheel.evaluation.sampling import Sampling
 from flywheel.judging import calibration, store
 from flywheel.judging.calibration import Calibration, Mode
 from flywheel.judging.drift import check_drift, drifted
@@ -324,10 +326,12 @@ def _version(lake: Lake, config: FlywheelConfig, name: str) -> str:
 
 
 def _suite(lake: Lake, config: FlywheelConfig, suite: str, candidate: str, live: str) -> list[Pair]:
-    """Pairs of stored answers to the suite's cases as they are now; where a model has several runs, of one of them."""
+    """Pairs of stored answers to the suite's cases as they are now, drawn as evaluations draw them now."""
     found: dict[tuple[str, str, int], str] = {}
+    usual = drawn(config, Sampling(config.evaluation.max_tokens))
     rows = lake.records("eval_results", EvalResult, flow=config.flow)
-    for row in sorted((row for row in rows if row.error is None), key=lambda row: row.run_id):
+    known = (row for row in rows if row.error is None and row.drawn in {None, usual})  # None: from before it was noted
+    for row in sorted(known, key=lambda row: (row.drawn is not None, row.run_id)):
         found[row.model_version, row.case_id, row.case_version] = row.answer
     cases = load_cases(lake, config.flow, [suite])
     sources = _inferences(lake, config.flow, [case.inference_id for case in cases if case.inference_id])

@@ -44,7 +44,7 @@ def proxy_data(
         for row in rows
         if row.held_out is None
         and row.inference_id in allowed
-        and row.subject not in people
+        and people.isdisjoint((row.subject, row.rater))
         and _asks(row.messages) not in prompts
     ]
     asked = [
