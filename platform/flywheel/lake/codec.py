@@ -13,14 +13,16 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute
 from pydantic import BaseModel
 
 from flywheel.errors import LakeError
 
+pc: Any = pyarrow.compute  # its functions are made at run time, so no type checker knows them
 Convert = Callable[[Any], Any]
 R = TypeVar("R", bound=BaseModel)
 
@@ -31,6 +33,7 @@ _SCALARS: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
     datetime: pa.timestamp("us", tz="UTC"),
 }
+_FIRST, _LAST = (pa.scalar(end.replace(tzinfo=UTC), _SCALARS[datetime]) for end in (datetime.min, datetime.max))
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,23 @@ def decode_rows(table: pa.Table, model: type[R]) -> list[R]:
     """An Arrow table -> validated rows. Columns the type does not know are left out."""
     known = [name for name in table.column_names if name in model.model_fields]
     decode = _decoder(codecs(model))
-    return [model.model_validate(decode(row)) for row in table.select(known).to_pylist()]
+    return [model.model_validate(decode(row)) for row in _dated(table.select(known)).to_pylist()]
 
 
 def decode_column(column: pa.ChunkedArray, model: type[BaseModel], field: str) -> list[Any]:
     """The values of one column as ``model`` takes them for ``field``, not validated; None where there is none."""
     decode = codecs(model)[field].decode
     return [value if value is None or decode is None else decode(value) for value in column.to_pylist()]
+
+
+def _dated(table: pa.Table) -> pa.Table:
+    """Times beyond those that Python has as its first or last one: a single such row would hide all others."""
+    for place, field in enumerate(table.schema):
+        if field.type == _SCALARS[datetime]:
+            times = table.column(place)
+            times = pc.if_else(pc.less(times, _FIRST), _FIRST, times)
+            table = table.set_column(place, field, pc.if_else(pc.greater(times, _LAST), _LAST, times))
+    return table
 
 
 @functools.cache

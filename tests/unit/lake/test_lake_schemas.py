@@ -156,6 +156,16 @@ def test_rows_survive_the_way_there_and_back(table: str, row: Record):
     assert from_arrow(stored, type(row)) == [row, row]
 
 
+@pytest.mark.parametrize(
+    ("beyond", "read"), [("9999-12-31T23:59:59-05:00", datetime.max), ("0001-01-01T00:00:00+05:00", datetime.min)]
+)
+def test_a_time_beyond_those_of_python_is_read_as_its_last_one(beyond: str, read: datetime):
+    ends = (datetime.fromisoformat(beyond), None, TS)
+    said = [records.Consent(subject="s", purpose="training", ts=TS, state="granted", expires_at=end) for end in ends]
+    back = from_arrow(to_arrow("consents", said), records.Consent)
+    assert [row.expires_at for row in back] == [read.replace(tzinfo=UTC), None, TS]
+
+
 def test_open_values_are_json_text():
     stored = to_arrow("inferences", [SAMPLES[0][1]])
     assert stored["tags"].to_pylist() == ['{"k":"v"}']
