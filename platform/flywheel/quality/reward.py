@@ -20,6 +20,7 @@ from pydantic import Field
 
 from flywheel.config import FlywheelConfig, RewardModelConfig
 from flywheel.config.loader import config_hash
+from flywheel.errors import ModelError
 from flywheel.lake.manifests import Manifest, content_id, write_manifest
 from flywheel.lake.store import ObjectStore
 from flywheel.lake.tables import Lake
@@ -38,6 +39,10 @@ from flywheel.text.hashing import stable_hash
 MIN_TRAIN_ROWS = 40
 """With fewer rows in a fold a reward model learns nothing: none is trained, its signals stay unmeasured."""
 
+
+LARGEST_BASE_GB = 2.0
+"""Weights of a base, as they lie on the disk. Trained whole in float32 with AdamW they take some eight times as much
+memory, in each fold at once, and reward models are trained and asked on CPUs."""
 
 REPORT_VERSION = 1
 """Raise it when the report changes: models are then judged anew, and not found with a report of the old form."""
@@ -113,6 +118,7 @@ def train_reward(
         return RewardModels(
             id=identity, folds=[], reason=f"a fold has {smallest} pairs, at least {MIN_TRAIN_ROWS} needed"
         )
+    refuse_large(base)
     remote: Any = ray.remote(num_cpus=settings.num_cpus, max_retries=2)  # Any: Ray types positional calls only
     task = remote(_fit_fold)
     futures = [
@@ -144,6 +150,20 @@ def train_reward(
     ))  # fmt: skip
     progress.finish(summary(models))
     return models
+
+
+def refuse_large(base: Path) -> None:
+    """Refuse a base that no CPU should train.
+
+    Raises:
+        ModelError: says how large it is and what to name instead.
+    """
+    size = sum(path.stat().st_size for path in base.glob("*.safetensors")) / 1e9
+    if size > LARGEST_BASE_GB:
+        raise ModelError(
+            f"{base.name} has {size:.1f} GB of weights, and reward models, trained on CPUs, start from "
+            f"{LARGEST_BASE_GB:g} GB at the most. Set quality.reward.base to a small model or an encoder (`tiny` will do)."
+        )
 
 
 def summary(models: RewardModels) -> str:

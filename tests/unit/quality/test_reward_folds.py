@@ -1,8 +1,11 @@
 """Comparisons and thumbs beside the candidates' folds: nobody's pair teaches the model that judges it."""
 
+import pytest
+
 from flywheel.config import RewardModelConfig
+from flywheel.errors import ModelError
 from flywheel.quality.folds import make_folds, place_beside
-from flywheel.quality.reward import fold_work
+from flywheel.quality.reward import fold_work, refuse_large
 from flywheel.quality.reward_data import Preference
 from flywheel.quality.rows import prompt_text
 from flywheel.records import Message
@@ -12,6 +15,19 @@ def preference(name, text, who, **over):
     values = {"inference_id": name, "raters": who, "messages": [Message(role="user", content=text)],
               "chosen": f"good {name}", "rejected": f"bad {name}", "kind": "comparison"}  # fmt: skip
     return Preference(**(values | over))
+
+
+def test_a_base_that_no_cpu_should_train_is_refused_by_name(tmp_path):
+    """By default reward models start from the live model, which may be of any size."""
+    small = tmp_path / "small"
+    small.mkdir()
+    (small / "model.safetensors").write_bytes(b"0" * 1000)
+    refuse_large(small)
+    for part in range(2):
+        with (small / f"model-{part}.safetensors").open("wb") as file:
+            file.truncate(1_500_000_000)  # a hole: nothing is written
+    with pytest.raises(ModelError, match=r"small has 3\.0 GB of weights.*quality\.reward\.base"):
+        refuse_large(small)
 
 
 def test_pairs_follow_the_people_and_texts_that_they_share(colours):
