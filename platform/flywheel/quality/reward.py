@@ -161,8 +161,8 @@ def refuse_large(base: Path) -> None:
     size = sum(path.stat().st_size for path in base.glob("*.safetensors")) / 1e9
     if size > LARGEST_BASE_GB:
         raise ModelError(
-            f"{base.name} has {size:.1f} GB of weights, and reward models are trained on CPUs, from {LARGEST_BASE_GB:g} GB "
-            "at the most. Set quality.reward.base to a small model (`tiny` will do) or an encoder."
+            f"{base.name} has {size:.1f} GB of weights, and reward models, which train on CPUs, start from at most "
+            f"{LARGEST_BASE_GB:g}. Set quality.reward.base to a small model (`tiny` will do) or an encoder."
         )
 
 
