@@ -148,6 +148,8 @@ def test_what_argilla_cannot_mean_is_refused_with_its_field_and_without_its_text
      (annotated(label_studio.write(ITEM, slip()), "text"), "annotations.0.result"),
      (annotated(label_studio.write(ITEM, slip()), verdict("accept"), updated_at="yesterday"),
       "annotations.0.updated_at"),
+     (annotated(label_studio.write(ITEM, slip()), verdict("accept"), updated_at="0001-01-01T00:00:00+05:00"),
+      "annotations.0.updated_at"),
      (annotated(label_studio.write(ITEM, slip()), verdict("accept"), by=None), "annotations.0"),
      ({**label_studio.write(ITEM, slip()), "annotations": [3]}, "annotations.0")],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from flywheel.records import in_utc
 from flywheel.review.exchange.common import (
     BETTER,
     CORRECTION,
@@ -132,9 +133,9 @@ def _time(one: dict[str, Any], where: str) -> datetime | None:
         return None
     try:
         ts = datetime.fromisoformat(said)
+        return in_utc(ts if ts.tzinfo else ts.replace(tzinfo=UTC))
     except (TypeError, ValueError) as error:
         raise FormatProblem(f"{where}.updated_at", "must be a time as in 2026-11-20T10:00:00Z") from error
-    return ts if ts.tzinfo else ts.replace(tzinfo=UTC)
 
 
 def _seconds(value: Any) -> float | None:
