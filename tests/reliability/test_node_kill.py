@@ -13,7 +13,7 @@ from small_flow import KEYS, prepare, row_keys, start_turn
 
 from flywheel.lake.manifests import list_manifests
 from flywheel.testing import make_tiny_model
-from flywheel.training.export import MARKER
+from flywheel.inference.models import TRAINING_REPORT
 from flywheel.workflow.turns.steps import TurnHandle
 from flywheel.workflow.turns.turn import STEP_NAMES, step_key
 
@@ -79,7 +79,7 @@ def kill_in_each_stage(cluster, turn, killed, over):
 
 def weights(model):
     """Hashes of the files that a model consists of; its training report tells how long it took."""
-    return {name: digest for name, digest in model.data["files"].items() if name != MARKER}
+    return {name: digest for name, digest in model.data["files"].items() if name != TRAINING_REPORT}
 
 
 def test_a_node_that_dies_in_each_stage_changes_nothing(cluster, s3_environment, tmp_path, monkeypatch):

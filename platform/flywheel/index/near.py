@@ -200,7 +200,9 @@ class _State:
             self.links.setdefault(one, set()).add(two)
             self.links.setdefault(two, set()).add(one)
         for one, two in segment.merged:
-            self._same[max(self._find(one), self._find(two))] = min(self._find(one), self._find(two))
+            first, second = sorted((self._find(one), self._find(two)))
+            if first != second:  # one segment may say it twice, in both directions: nothing is its own successor
+                self._same[second] = first
 
     def digest(self, identity: str) -> int | None:
         where = self.place.get(identity)

@@ -20,6 +20,7 @@ from flywheel.records import Message
 BATCH: Final = 32
 _ERROR: Final = "__inference_error__"
 _REFUSALS: Final = frozenset({"ValueError", "VLLMValidationError"})
+"""What vLLM raises for what it will never answer, such as a prompt that is too long."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,17 @@ def processor_settings(folder: str, config: EngineConfig, concurrency: int) -> d
     }
 
 
+def is_refusal(error: str) -> bool:
+    """Whether Ray Data's word for a failed row is one that asking again will not change. Pure."""
+    return error.partition(":")[0] in _REFUSALS
+
+
 def as_completion(row: Mapping[str, Any]) -> Completion:
     """An output row of the job. Pure."""
     error = row.get(_ERROR) or ""
     if error:
-        kind, _, message = error.partition(": ")
-        text = f"{REFUSED}{message}" if kind in _REFUSALS else error
+        message = error.partition(": ")[2]
+        text = f"{REFUSED}{message}" if is_refusal(error) else error
         return Completion("", "error", None, None, None, error=text)
     return Completion(
         text=row["generated_text"],

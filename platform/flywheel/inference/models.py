@@ -9,6 +9,8 @@ from flywheel.errors import ModelError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TRAINING_REPORT = "training.json"
+"""In a model folder that we trained: the ``TrainResult`` of the run, which is whole once this file is there."""
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel.config import EngineConfig
+from flywheel.inference.batch import is_refusal
 from flywheel.inference.generate import REFUSED, Completion, generate
 from flywheel.inference.server import bundles
 from flywheel.judging.endpoint import Form, response_format
@@ -130,5 +131,4 @@ def _completion(row: Mapping[str, Any] | None) -> Completion:
     if row is not None and not failed:
         return Completion(row["text"], "stop", None, None, None)
     reason = str((row or {}).get("__inference_error__") or "the batch brought no reply").splitlines()[0]
-    # vLLM raises a ValueError for what it will never answer, such as a prompt that is too long.
-    return Completion("", "error", None, None, None, error=f"{REFUSED}{reason}" if "ValueError" in reason else reason)
+    return Completion("", "error", None, None, None, error=f"{REFUSED}{reason}" if is_refusal(reason) else reason)

@@ -22,7 +22,7 @@ from pydantic import Field
 import flywheel
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import ModelError, NotFoundInLakeError, UsageError
-from flywheel.inference.models import check_model_folder
+from flywheel.inference.models import TRAINING_REPORT, check_model_folder
 from flywheel.inference.packaged import PACKAGED
 from flywheel.lake.erasures import tainted_lineage
 from flywheel.lake.manifests import Manifest, content_id, list_manifests, read_manifest, write_manifest
@@ -49,7 +49,10 @@ class ModelVersion(Record):
 
 
 def content_hash(folder: Path) -> str:
-    """Identity of a model: every file's name and bytes, 16 hex digits. Names starting with a dot do not count."""
+    """Identity of a model: every file's name and bytes, 16 hex digits.
+
+    Names starting with a dot do not count, nor does ``TRAINING_REPORT``: the same training again is the same model.
+    """
     return _combined(_file_hashes(folder))
 
 
@@ -243,7 +246,7 @@ def _file_hashes(folder: Path) -> dict[str, str]:
 
 
 def _combined(hashes: Mapping[str, str]) -> str:
-    text = "\n".join(f"{name} {digest}" for name, digest in sorted(hashes.items()))
+    text = "\n".join(f"{name} {digest}" for name, digest in sorted(hashes.items()) if name != TRAINING_REPORT)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

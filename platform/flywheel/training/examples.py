@@ -6,6 +6,7 @@ token) is appended: the model trains on the boundary it meets when it serves.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,18 @@ def save_encoded(encoded: Sequence[Encoded], path: Path) -> None:
         weights=np.concatenate([item.weights for item in encoded]),
     )
     temporary.replace(path)
+
+
+def encoded_once(encoded: Sequence[Encoded], path: Path) -> list[Encoded]:
+    """What ``path`` holds; ``encoded`` is written there where it holds nothing whole.
+
+    A run that is resumed must see what it began with: chat templates may print the date.
+    """
+    try:
+        return load_encoded(path)
+    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile):
+        save_encoded(encoded, path)
+    return list(encoded)
 
 
 def load_encoded(path: Path) -> list[Encoded]:

@@ -12,17 +12,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from flywheel.errors import ModelError, TrainingError
+from flywheel.inference.models import TRAINING_REPORT
 from flywheel.training.adapters import merged, save_adapters
 from flywheel.training.failures import give_up
 from flywheel.training.result import EXPORT_FILE, Export, Job, TrainResult
 
-MARKER = "training.json"
-"""Completion marker in a model folder: the ``TrainResult`` of the run that made it."""
 ADAPTER = "adapter"
 """Folder, in a model folder, of the low-rank adapters that were merged into its weights."""
 COPIED = {".json", ".jinja", ".txt", ".model"}
 COPIED_NAMES = ("LICENSE", "NOTICE")
-NOT_COPIED = {"config.json", MARKER, EXPORT_FILE}
+NOT_COPIED = {"config.json", TRAINING_REPORT, EXPORT_FILE}
 
 
 def export(model: Any, job: Job, summary: Export, *, is_writer: bool) -> None:
@@ -64,7 +63,7 @@ def publish(export_folder: Path, base: Path, result: TrainResult) -> None:
     for path in _companions(base):
         if not (temporary / path.name).exists():
             shutil.copyfile(path, temporary / path.name)
-    (temporary / MARKER).write_text(result.model_dump_json(indent=1))
+    (temporary / TRAINING_REPORT).write_text(result.model_dump_json(indent=1))
     _sync_folder(temporary)
     try:
         temporary.rename(out)  # replaces an empty folder, refuses any other
@@ -83,7 +82,7 @@ def finished(out: Path, fingerprint: str) -> TrainResult | None:
         return None
     advice = "remove it or choose another folder"
     try:
-        result = TrainResult.model_validate_json((out / MARKER).read_text())
+        result = TrainResult.model_validate_json((out / TRAINING_REPORT).read_text())
     except (OSError, ValidationError) as error:
         raise TrainingError(f"{out} exists and is not the result of a training run; {advice}") from error
     if result.fingerprint != fingerprint:

@@ -6,6 +6,7 @@ from its last checkpoint (also from another driver), a changed one starts anew.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from flywheel.errors import EnvironmentProblem, TrainingError, UsageError
 from flywheel.inference.models import check_model_folder
 from flywheel.placement import Need, room, unplaceable
 from flywheel.records import Example
-from flywheel.training.examples import Dropped, Encoded, encode, save_encoded
+from flywheel.training.examples import Dropped, Encoded, encode, encoded_once
 from flywheel.training.export import count_parameters, finished, publish
 from flywheel.training.failures import agreed_failure, explain
 from flywheel.training.progress import Watcher
@@ -31,6 +32,8 @@ BUSY_S = 25.0
 """How long a run waits for workers that would fit if nothing else ran."""
 START_ATTEMPTS = 5
 """Times Ray Train may wait (a minute each) for the workers' resources before the run is called off."""
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Where Ray Train keeps the list of a run's checkpoints, in its folder."""
 
 
 def finetune(
@@ -84,7 +87,7 @@ def finetune(
         parameters=count_parameters(base),
     )
     if not job.export.exists():
-        save_encoded(encoded, job.data)
+        encoded = encoded_once(encoded, job.data)
         _fit(job, storage, name, on_progress)
     summary = Export.model_validate_json((job.export / EXPORT_FILE).read_text())
     result = TrainResult(
@@ -143,6 +146,7 @@ def _fit(job: Job, storage: Path, name: str, on_progress: Callable[[dict[str, An
     resources = {"CPU": config.cpus_per_worker} | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {})
     _await_room(need_of(config), ray)
     job.failure.unlink(missing_ok=True)
+    drop_torn_snapshot(storage / name)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
     trainer = TorchTrainer(
         train_loop,
@@ -168,6 +172,23 @@ def _fit(job: Job, storage: Path, name: str, on_progress: Callable[[dict[str, An
         raise TrainingError(reason)
     if not job.export.exists():
         raise TrainingError(f"the workers ended without a model; look at {job.folder} and run the same call again")
+
+
+def drop_torn_snapshot(folder: Path) -> None:
+    """Remove Ray Train's list of checkpoints if a kill or a power cut left it half written.
+
+    Ray writes it in place, and refuses to begin with one that it cannot read. Without it the run starts at step 0 and
+    ends with the same weights.
+    """
+    snapshot = folder / SNAPSHOT
+    try:
+        whole = isinstance(json.loads(snapshot.read_text()), dict)
+    except FileNotFoundError:
+        return
+    except ValueError:
+        whole = False
+    if not whole:
+        snapshot.unlink()
 
 
 def need_of(config: TrainingConfig) -> Need:

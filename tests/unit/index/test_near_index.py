@@ -3,11 +3,13 @@
 import random
 import threading
 
+import numpy as np
 import pytest
 
 import flywheel.index.near as near
 from flywheel.index.files import ROOT, IndexFiles, erase_rows
 from flywheel.index.near import NearDuplicateIndex
+from flywheel.index.segments import Segment
 from flywheel.lake.store import ObjectStore
 from flywheel.text.minhash import near_duplicate_groups
 
@@ -193,3 +195,13 @@ def test_a_writer_that_lost_looks_up_what_the_winner_added(store, monkeypatch):
     groups = NearDuplicateIndex(store, "f", 0.8).update(texts)
     assert 0 < groups.counts.computed < len(texts)
     assert_as_from_nothing(groups, texts, 0.8)
+
+
+def test_labels_that_were_joined_in_both_directions_end_in_one():
+    """Two updates may find the same two groups from either side; a stored segment that says so must not loop."""
+    keys = np.zeros((2, 4), dtype=np.uint32)
+    for merged in ([(5, 9), (9, 5)], [(9, 5), (5, 9)], [(5, 5)], [(5, 9), (5, 7), (7, 9)]):
+        state = near._State()
+        state.apply(Segment(["a", "b"], np.zeros(2, dtype=np.uint64), np.array([5, 9]), keys, merged=merged))
+        assert state.label("a") == 5
+        assert state.label("b") == (9 if merged == [(5, 5)] else 5)

@@ -40,6 +40,7 @@ def test_vllm_accepts_the_form_of_the_reply():
     [
         (None, "the batch brought no reply"),
         ({"text": None, "__inference_error__": "ValueError: too long\nmore"}, "refused: ValueError: too long"),
+        ({"text": None, "__inference_error__": "VLLMValidationError: long"}, "refused: VLLMValidationError: long"),
         ({"text": None, "__inference_error__": "RuntimeError: lost"}, "RuntimeError: lost"),
         ({"text": "x", "__inference_error__": ""}, None),
     ],

@@ -137,6 +137,18 @@ def test_accounts_of_one_session_or_in_step_share_one_cap(flow):
     assert sum(name in why for name in twins) == 14
 
 
+def test_a_reviewer_is_not_one_actor_with_those_whose_answers_they_correct(flow, reaction):
+    flow.crowd()
+    for number, row in enumerate(flow.inferences):
+        flow.inferences[number] = row.model_copy(update={"session_id": f"own{number}"})
+    for n in range(8):
+        name = flow.ask(f"asker{n}", f"matter {n} of {n * 7919}", f"wrong {n}", vote=-1.0, session=f"x{n}")
+        said = flow.feedback[-1]
+        flow.feedback.append(reaction(name, "correction", None, f"right {n}", subject="lead", ts=said.ts))
+    found, _ = flow.judge(max_unconfirmed=10)
+    assert not [one for one in found.suspects if one.reason == "over_cap"]
+
+
 def test_a_flood_is_out_unless_others_confirm_it(flow):
     flow.crowd()
     flood = [flow.ask("bot", f"noise {n} and {n * 7919}", f"say {n}", minutes=n / 20) for n in range(90)]

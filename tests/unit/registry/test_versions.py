@@ -9,7 +9,8 @@ import pytest
 import flywheel.registry.versions as versions_module
 from flywheel.config import FlywheelConfig
 from flywheel.errors import EnvironmentProblem, ModelError, UsageError
-from flywheel.lake.manifests import list_manifests
+from flywheel.inference.models import TRAINING_REPORT
+from flywheel.lake.manifests import list_manifests, read_manifest
 from flywheel.lake.tables import Lake
 from flywheel.registry.tracking import tracking_uri
 from flywheel.registry.versions import content_hash, register, resolve, versions
@@ -66,6 +67,17 @@ def test_the_same_model_with_the_same_parents_is_the_same_version(lake: Lake, co
     first = register(lake, config, folder=model(tmp_path / "a"), parents=["p1", "p2"])
     assert register(lake, config, folder=model(tmp_path / "copy"), parents=["p2", "p1"]) == first
     assert register(lake, config, folder=tmp_path / "a", parents=["p3"]).version == "triage-v0002"
+
+
+def test_when_and_where_it_was_trained_does_not_make_it_another_model(
+    lake: Lake, config: FlywheelConfig, tmp_path: Path
+):
+    for name, seconds in (("a", 1.5), ("b", 2.5)):
+        (model(tmp_path / name) / TRAINING_REPORT).write_text(f'{{"out": "{tmp_path / name}", "seconds": {seconds}}}')
+    assert content_hash(tmp_path / "a") == content_hash(tmp_path / "b")
+    first = register(lake, config, folder=tmp_path / "a", parents=["p"])
+    assert register(lake, config, folder=tmp_path / "b", parents=["p"]) == first
+    assert TRAINING_REPORT in read_manifest(lake, "model", first.version, flow=config.flow).data["files"]
 
 
 def test_a_killed_registration_keeps_its_number(

@@ -5,7 +5,7 @@ import pytest
 
 from flywheel.errors import ModelError
 from flywheel.records import Example, Message
-from flywheel.training.examples import Dropped, encode, load_encoded, render, save_encoded
+from flywheel.training.examples import Dropped, encode, encoded_once, load_encoded, render, save_encoded
 
 
 class LetterTokenizer:
@@ -83,6 +83,17 @@ def test_a_tokenizer_without_end_of_text_is_refused():
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="eos_token"):
         encode([example()], tokenizer, max_length=50)
+
+
+def test_a_run_that_is_resumed_sees_the_tokens_that_it_began_with(tmp_path):
+    """A chat template may print the date, and a kill may come before midnight."""
+    path = tmp_path / "examples.npz"
+    before, after = (encode([example("a", text)], LetterTokenizer(), max_length=50)[0] for text in ("mon", "tuesday"))
+    assert encoded_once(before, path) == before
+    assert encoded_once(after, path)[0].ids.tolist() == before[0].ids.tolist()
+    path.write_bytes(path.read_bytes()[:100])  # a power cut
+    assert encoded_once(after, path) == after
+    assert load_encoded(path)[0].ids.tolist() == after[0].ids.tolist()
 
 
 def test_encoded_examples_survive_the_disk(tmp_path):

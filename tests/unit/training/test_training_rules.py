@@ -10,12 +10,13 @@ from torch.nn import functional
 
 from flywheel.config import TrainingConfig
 from flywheel.errors import ModelError, TrainingError
+from flywheel.inference.models import TRAINING_REPORT
 from flywheel.records import Example, Message
 from flywheel.training.checkpoint import reseed
 from flywheel.training.deepspeed import LARGEST_BUCKET, SMALLEST_BUCKET, deepspeed_config
-from flywheel.training.export import MARKER, count_parameters, finished, publish
+from flywheel.training.export import count_parameters, finished, publish
 from flywheel.training.failures import agreed_failure, explain, first_cause, give_up
-from flywheel.training.finetune import finetune
+from flywheel.training.finetune import SNAPSHOT, drop_torn_snapshot, finetune
 from flywheel.training.objectives.sft import step_scale, weighted_loss_sum
 from flywheel.training.progress import Progress, Watcher, latest
 from flywheel.training.result import EXPORT_FILE, Job, TrainResult, fingerprint
@@ -147,7 +148,7 @@ def test_a_published_folder_is_complete_and_found_again(tmp_path, base):
     assert finished(out, "f1") is None
     publish(export, base, result(out))
     assert {path.name for path in out.iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "LICENSE", MARKER,
+        "config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "LICENSE", TRAINING_REPORT,
     }  # fmt: skip
     assert json.loads((out / "config.json").read_text()) == {"dtype": "bfloat16", "new": 1}
     assert finished(out, "f1") == result(out)
@@ -212,3 +213,17 @@ def test_a_loss_that_is_no_number_names_the_step_and_what_to_change(tmp_path, ba
     assert reason is not None
     assert "nan at step 4" in reason
     assert "learning_rate" in reason
+
+
+@pytest.mark.parametrize(("text", "stays"), [("", False), ('{"checkpoints": [', False), ("[]", False), ("{}", True)])
+def test_a_half_written_list_of_checkpoints_is_removed_and_a_whole_one_stays(tmp_path, text, stays):
+    drop_torn_snapshot(tmp_path)
+    (tmp_path / SNAPSHOT).write_text(text)
+    drop_torn_snapshot(tmp_path)
+    assert (tmp_path / SNAPSHOT).exists() == stays
+
+
+def test_ray_train_still_calls_that_list_so():
+    from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+
+    assert CHECKPOINT_MANAGER_SNAPSHOT_FILENAME == SNAPSHOT

@@ -78,8 +78,12 @@ def statements(
         text=alike[answer] if said else answer,
         positive=np.array([good for *_, good in said], dtype=bool),
         at=np.array([row.ts.timestamp() for _, row, *_ in said], dtype=np.float64),
+        # A session is its asker's: a reviewer who corrects an answer in it is not one actor with whoever asked.
         session=np.array(
-            [sessions.of(one.session_id) if one.session_id is not None else -1 for _, _, one, _, _ in said],
+            [
+                sessions.of(one.session_id) if one.session_id is not None and row.subject == one.subject else -1
+                for _, row, one, _, _ in said
+            ],
             dtype=np.int64,
         ),
         cell_item=cells // max(1, len(answers.names)),
