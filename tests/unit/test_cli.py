@@ -237,6 +237,8 @@ def test_forget_shows_removes_and_says_when_it_did_already(tmp_path):
 
 
 def test_forget_takes_no_for_an_answer(tmp_path):
+    (tmp_path / ".flywheel/lake/landing").mkdir(parents=True)
+    (tmp_path / ".flywheel/lake/landing/something").touch()
     controller, terminal = pty.openpty()
     os.write(controller, b"n\n")
     done = subprocess.run(

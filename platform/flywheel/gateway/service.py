@@ -11,7 +11,7 @@ from typing import Any
 from flywheel.capture.events import to_event
 from flywheel.capture.recorder import Recorder, open_recorder
 from flywheel.config import FlywheelConfig, config_hash
-from flywheel.errors import CaptureError
+from flywheel.errors import CaptureError, LakeError
 from flywheel.gateway import metrics, reactions
 from flywheel.gateway.asked import Asked, read_chat, read_completion
 from flywheel.gateway.assign import beside, undrawn
@@ -213,15 +213,22 @@ class Gateway:
 
 
 def open_gateway(config: FlywheelConfig, keys: ApiKeys) -> Gateway:
-    """A gateway over the lake and the engines of this cluster."""
+    """A gateway over the lake and the engines of this cluster.
+
+    Raises:
+        ConfigError: the lake was filled under another master key, so tokens and assignments would not be the others'.
+    """
     from flywheel.gateway.engine_client import ServeEngines
     from flywheel.lake.keys import Keyring
     from flywheel.lake.store import ObjectStore
 
-    engines, keyring = ServeEngines(), Keyring(config.home_path())
+    store, keyring = ObjectStore(config.lake_uri(), config.lake.storage_options), Keyring(config.home_path())
+    with contextlib.suppress(LakeError):  # a lake that is away is no reason not to answer
+        keyring.check_belongs(store)
+    engines = ServeEngines()
     gateway = Gateway(
         config,
-        store=ObjectStore(config.lake_uri(), config.lake.storage_options),
+        store=store,
         engines=engines,
         outbox=open_recorder(config),
         feedback_key=keyring.feedback_key(),

@@ -61,17 +61,22 @@ class Keyring:
         """What a manifest holds of a row: 32 hex digits, meaningless once the subject's key is destroyed."""
         return hmac.digest(self.subject_key(store, subject), row_id.encode(), "sha256").hex()[:32]
 
-    def check_belongs(self, store: ObjectStore) -> Keyring:
+    def check_belongs(self, store: ObjectStore, *, claim: bool = True) -> Keyring:
         """Refuse a lake that was filled under another master key: its people would get second pseudonyms.
 
         The first keyring that opens a lake leaves its fingerprint there.
+
+        Args:
+            store: the lake's.
+            claim: leave the fingerprint in a lake that has none; without, nothing is written.
 
         Raises:
             ConfigError: names both ways to give every node the same key.
         """
         mine = self._derive("fingerprint").hex()[:32].encode()
-        store.put_if_absent(_FINGERPRINT, mine)
-        if not hmac.compare_digest(store.get(_FINGERPRINT), mine):
+        if claim:
+            store.put_if_absent(_FINGERPRINT, mine)
+        if not hmac.compare_digest(store.get_or_none(_FINGERPRINT) or mine, mine):
             raise ConfigError(
                 f"{store.uri} was filled under another master key than this home's; set {MASTER_ENV} to the key of the "
                 "first installation, or set home to its folder"

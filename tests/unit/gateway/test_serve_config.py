@@ -1,14 +1,17 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from flywheel.config import FlywheelConfig, load
-from flywheel.errors import UsageError
+from flywheel.config import FlywheelConfig, LakeConfig, load
+from flywheel.errors import ConfigError, LakeError, UsageError
 from flywheel.gateway.auth import is_loopback, load_keys
-from flywheel.gateway.deploy import check_ingress, serve_config
+from flywheel.gateway.deploy import check_ingress, serve_config, withdraw
 from flywheel.gateway.keyfile import change_keys
 from flywheel.gateway.keys import ApiKey, digest, new_id
+from flywheel.gateway.service import open_gateway
+from flywheel.lake.keys import Keyring
 
 ROOT = Path(__file__).parents[3]
 KEY = ApiKey(id=new_id(), name="k", sha256=digest("s"), roles=["product"], flows=["triage"])
@@ -53,6 +56,23 @@ def test_a_file_without_keys_is_refused(tmp_path, content):
         load_keys(config.gateway)
 
 
+def test_a_gateway_with_another_master_key_than_the_lakes_does_not_open(tmp_path):
+    lake = LakeConfig(uri=str(tmp_path / "lake"))
+    first, second = (FlywheelConfig(home=tmp_path / name, lake=lake) for name in ("first", "second"))
+    open_gateway(first, load_keys(first.gateway)).outbox.close()
+    with pytest.raises(ConfigError, match="another master key"):
+        open_gateway(second, load_keys(second.gateway))
+
+
+def test_a_gateway_opens_while_the_lake_is_away(tmp_path, monkeypatch):
+    def away(*_):
+        raise LakeError("no answer")
+
+    monkeypatch.setattr(Keyring, "check_belongs", away)
+    config = FlywheelConfig(home=tmp_path)
+    open_gateway(config, load_keys(config.gateway)).outbox.close()
+
+
 def test_loopback():
     assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost"]))
 
@@ -63,3 +83,14 @@ def test_haproxy_on_a_cluster_without_it_is_refused():
     with pytest.raises(UsageError, match="before 'ray start'"):
         check_ingress({"RAY_SERVE_ENABLE_HA_PROXY": "1"})  # Ray's own way opens two ports to everybody
     check_ingress({"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_HAPROXY_BINARY_PATH": "/x"})
+
+
+def test_on_another_s_cluster_down_removes_what_up_deployed_and_nothing_else(monkeypatch):
+    from ray import serve
+
+    running = ["theirs", "engine-triage-v0001", "gateway", "capture", "controller", "rollout"]
+    gone = []
+    monkeypatch.setattr(serve, "status", lambda: SimpleNamespace(applications=dict.fromkeys(running)))
+    monkeypatch.setattr(serve, "delete", gone.append)
+    withdraw(FlywheelConfig.model_validate({"rollout": {"canary_steps": [0.1]}}))
+    assert gone == ["gateway", "capture", "controller", "rollout", "engine-triage-v0001"]

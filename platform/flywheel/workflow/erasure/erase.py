@@ -117,9 +117,11 @@ def look(config: FlywheelConfig, user: str) -> Erasure:
     """What ``forget`` would remove and mark now. Changes nothing.
 
     Raises:
-        UsageError: no user is named.
+        UsageError: no user is named, or the lake is empty. ConfigError: it was filled under another master key.
     """
-    work = _Work(open_lake(config), config, _person(config, user, utcnow()), dry=True)
+    lake = open_lake(config)
+    keyring = _keyring(lake, config, claim=False)
+    work = _Work(lake, config, _person(config, keyring, user, utcnow()), dry=True)
     removed = {name: sweep() for name, sweep in {**work.stores(), **work.tables()}.items()}
     return _report(work, removed, turns.mark_descendants(work.lake, work.trace, dry=True))
 
@@ -135,17 +137,19 @@ def forget(config: FlywheelConfig, user: str, *, progress: Progress | None = Non
         progress: told about every store.
 
     Raises:
-        UsageError: no user is named.
+        UsageError: no user is named, or the lake is empty. ConfigError: it was filled under another master key.
         BusyError: a turn, an import or an ingester is in the way; late events are dropped, nothing is removed yet.
     """
     progress = progress or Silent()
-    lake, subject = open_lake(config), _person(config, user, utcnow()).subject
+    lake = open_lake(config)
+    keyring = _keyring(lake, config)
+    subject = _person(config, keyring, user, utcnow()).subject
     stone = bury(lake.store, config.tenant, subject)
     with _alone(config):
         earlier = [item for item in tombstones(lake.store, config.tenant, subject) if item.until < stone.until]
         done_before = bool(earlier) and lake.store.exists(earlier[-1].report_key)
-        _settle(lake, config, progress)
-        work = _Work(lake, config, _person(config, user, stone.until), dry=False)
+        _settle(lake, config, keyring, progress)
+        work = _Work(lake, config, _person(config, keyring, user, stone.until), dry=False)
         progress.start("marks", "datasets and models")
         marked = turns.mark_descendants(lake, work.trace)
         progress.finish(f"{len(marked):,} datasets, models and what led to them")
@@ -153,17 +157,25 @@ def forget(config: FlywheelConfig, user: str, *, progress: Progress | None = Non
         rows = {name: _swept(name, sweep, progress) for name, sweep in work.tables().items()}
         ended = turns.end_turns(lake.store) if earlier or any(rows.values()) else []
         _scrub(work, progress, ended)
-        Keyring(config.home_path()).destroy_subject_key(lake.store, subject)
+        keyring.destroy_subject_key(lake.store, subject)
         again = earlier[-1].until if done_before else None
         report = _report(work, removed | rows, marked).model_copy(update={"again": again, "ended_turns": ended})
         lake.store.put_if_absent(stone.report_key, report.model_dump_json(indent=1).encode())
     return report
 
 
-def _person(config: FlywheelConfig, user: str, until: datetime) -> raw.RawPerson:
+def _keyring(lake: Lake, config: FlywheelConfig, *, claim: bool = True) -> Keyring:
+    """The keys of the lake's pseudonyms: under others nobody is found, and everybody would count as forgotten."""
+    outbox = outbox_folder(config)
+    if not lake.store.folders("") and not (outbox.is_dir() and any(outbox.iterdir())):
+        raise UsageError(f"{lake.store.uri} is empty, so nobody can be forgotten in it; check home and lake.uri")
+    return Keyring(config.home_path()).check_belongs(lake.store, claim=claim)
+
+
+def _person(config: FlywheelConfig, keyring: Keyring, user: str, until: datetime) -> raw.RawPerson:
     if not user:
         raise UsageError("Name the person: --user ID, as the product sends it.")
-    subject = Keyring(config.home_path()).pseudonym(config.tenant, user)
+    subject = keyring.pseudonym(config.tenant, user)
     return raw.RawPerson(config.tenant, user, subject, until)
 
 
@@ -187,10 +199,10 @@ def _alone(config: FlywheelConfig) -> Iterator[None]:
         yield
 
 
-def _settle(lake: Lake, config: FlywheelConfig, progress: Progress) -> None:
+def _settle(lake: Lake, config: FlywheelConfig, keyring: Keyring, progress: Progress) -> None:
     """Bring the batches to their end that an ingester began before it could see the tombstone."""
     progress.start("ingestion", "what is on its way")
-    report = ingest_all(lake, config, Keyring(config.home_path()))
+    report = ingest_all(lake, config, keyring)
     deadline = time.monotonic() + SETTLE_S
     for flow in lake.store.folders("batches"):
         begun = begun_batch(lake, flow)

@@ -5,11 +5,11 @@ import json
 from datetime import timedelta
 
 import pytest
-from erase_world import TABLES, as_text
+from erase_world import TABLES, World, as_text
 
 from flywheel.capture.importer import import_interactions
-from flywheel.config import FlywheelConfig
-from flywheel.errors import NotFoundInLakeError, UsageError
+from flywheel.config import FlywheelConfig, LakeConfig
+from flywheel.errors import ConfigError, NotFoundInLakeError, UsageError
 from flywheel.lake.erasures import read_erasures, tainted_lineage
 from flywheel.lake.manifests import read_manifest
 from flywheel.lake.store import ObjectStore
@@ -110,6 +110,31 @@ def test_a_person_nobody_knows_is_buried_all_the_same(world):
     assert world.turn.read("finished") is None
     with pytest.raises(UsageError, match="Name the person"):
         forget(world.config, "")
+
+
+@pytest.mark.parametrize("act", [look, forget])
+def test_keys_that_are_not_the_lakes_find_nobody_and_are_refused(world, tmp_path, act):
+    world.keyring.check_belongs(world.lake.store)
+    elsewhere = FlywheelConfig(home=tmp_path / "elsewhere", lake=LakeConfig(uri=world.lake.store.uri))
+    before = set(world.lake.store.list())
+    with pytest.raises(ConfigError, match="another master key"):
+        act(elsewhere, world.ann)
+    assert set(world.lake.store.list()) == before
+    assert forget(world.config, world.ann).total
+
+
+@pytest.mark.parametrize("act", [look, forget])
+def test_an_empty_lake_is_refused_for_it_is_likely_another(tmp_path, act):
+    with pytest.raises(UsageError, match="is empty, so nobody can be forgotten"):
+        act(FlywheelConfig(home=tmp_path / "home"), "ann")
+    assert not (tmp_path / "home" / "keys").exists()
+
+
+def test_what_has_not_left_the_outbox_yet_is_forgotten_too(tmp_path):
+    fresh = World(tmp_path / "home")
+    fresh.record(fresh.inference(fresh.ann, 1))
+    assert forget(fresh.config, fresh.ann).removed["outboxes"] == 1
+    assert fresh.traces(fresh.ann) == set()
 
 
 def test_the_second_run_says_so_and_sweeps_what_came_late(world):
