@@ -78,6 +78,11 @@ def apply_environment() -> None:
         logging.getLogger(name).addFilter(_AtLeast(level))
 
 
+def private_files() -> None:
+    """Let what this process and its children write be for this user alone: it holds what people said."""
+    os.umask(0o077)
+
+
 @dataclass(frozen=True)
 class _AtLeast:
     level: int

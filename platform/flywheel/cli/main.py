@@ -30,6 +30,7 @@ from flywheel.cli import (
 )
 from flywheel.cli.output import reserve_stdout
 from flywheel.errors import EnvironmentProblem, FlywheelError
+from flywheel.telemetry import private_files
 
 app = typer.Typer(
     help="A data flywheel for language models: product traffic in, better models out.",
@@ -63,6 +64,7 @@ for group in (
 
 def main() -> None:
     """Run one command. Exit codes: 2 for usage, 1 for failure."""
+    private_files()
     if "--json" in sys.argv:
         reserve_stdout()
     try:

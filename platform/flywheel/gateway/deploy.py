@@ -13,6 +13,8 @@ from flywheel.errors import FlywheelError, UsageError
 from flywheel.gateway.apps import user_config
 from flywheel.gateway.auth import load_keys
 from flywheel.gateway.outcomes.telling import ROLLOUT_APP
+from flywheel.inference.engines import APP_PREFIX as ENGINES
+from flywheel.inference.rankers import APP_PREFIX as RANKERS
 from flywheel.inference.rankers import app_name
 
 APPS = ("gateway", "capture", "controller")
@@ -77,6 +79,21 @@ def deploy(config_path: Path | str, config: FlywheelConfig, *, timeout_s: float 
     assert client is not None, "serve.start() connects to Serve"
     client.deploy_apps(ServeDeploySchema.model_validate(content))
     _wait(timeout_s, [app["name"] for app in content["applications"]])
+
+
+def withdraw(config: FlywheelConfig) -> None:
+    """Remove from a cluster that others may use too what ``deploy`` put there, and the engines and rankers of models.
+
+    The gateway first, so that no request meets an engine that is gone.
+    """
+    from ray import serve
+
+    running = set(serve.status().applications)
+    ours = [app["name"] for app in [*_rollout(config, {}), *_ranker(config, {})]]
+    models = sorted(name for name in running if name.startswith((ENGINES, RANKERS)))
+    for name in dict.fromkeys([*APPS, *ours, *models]):
+        if name in running:
+            serve.delete(name)
 
 
 def check_ingress(environment: Mapping[str, str]) -> None:

@@ -59,9 +59,9 @@ def up(config: FlywheelConfig, *, model: routing.Variant | None = None, progress
     if starting := cluster.read_starting(config):
         return _wait(config, int(starting["pid"]), progress)
     gateway = config.gateway
-    if cluster.foreign_address(config) is None:
+    if cluster.foreign_address(config) is None:  # on another's cluster our own gateway may be what listens
         cluster.check_port("127.0.0.1", config.cluster.dashboard_port, "Ray's dashboard")
-    cluster.check_port(gateway.host, gateway.port, "the gateway")
+        cluster.check_port(gateway.host, gateway.port, "the gateway")
     cluster.check_disk(config.home_path())
     _first_route(config, model)
     path = config_file(config)
@@ -111,7 +111,7 @@ def _spawn(config: FlywheelConfig, path: Path) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    cluster.starting_file(config).write_text(json.dumps({"pid": process.pid, "text": "starting"}))
+    cluster.write_alive(cluster.starting_file(config), process.pid, text="starting")
     return process.pid
 
 
@@ -147,6 +147,6 @@ def _alive(pid: int) -> bool:
         os.waitpid(pid, os.WNOHANG)  # our own child would stay as a zombie
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # somebody else's: ours has ended
         return False
     return True

@@ -14,19 +14,20 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import httpx
 
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import FlywheelError
 from flywheel.records import utcnow
+from flywheel.telemetry import private_files
 from flywheel.workflow import cluster
 from flywheel.workflow.shared import check_shared
 
 
 def main(path: Path) -> int:
     """Run until SIGTERM. Exit code 1 when the apps could not be started; the reason is in run/error.json."""
+    private_files()
     config = load(FlywheelConfig, path)
     run = config.home_path() / "run"
     (run / "error.json").unlink(missing_ok=True)
@@ -54,7 +55,7 @@ def _serve(config: FlywheelConfig, path: Path, stop: threading.Event) -> None:
     import ray
     from ray import serve
 
-    from flywheel.gateway.deploy import deploy
+    from flywheel.gateway.deploy import deploy, withdraw
 
     foreign = cluster.foreign_address(config)
     if foreign:
@@ -69,23 +70,19 @@ def _serve(config: FlywheelConfig, path: Path, stop: threading.Event) -> None:
     url = f"http://{host}:{config.gateway.port}"
     _say(config, "waiting for the live model's engine")
     live = _wait_ready(url, config, stop)
-    info = {"pid": os.getpid(), "ray_address": address, "url": url, "live": live, "started": utcnow().isoformat()}
-    _put(cluster.up_file(config), info)
+    told = {"ray_address": address, "url": url, "live": live, "started": utcnow().isoformat()}
+    cluster.write_alive(cluster.up_file(config), os.getpid(), **told)
     cluster.starting_file(config).unlink(missing_ok=True)
     stop.wait()
-    if not foreign:
+    if foreign:
+        withdraw(config)
+    else:
         serve.shutdown()
     ray.shutdown()
 
 
 def _say(config: FlywheelConfig, text: str) -> None:
-    _put(cluster.starting_file(config), {"pid": os.getpid(), "text": text})
-
-
-def _put(path: Path, value: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value))
-    temporary.replace(path)
+    cluster.write_alive(cluster.starting_file(config), os.getpid(), text=text)
 
 
 def _wait_ready(url: str, config: FlywheelConfig, stop: threading.Event) -> str:

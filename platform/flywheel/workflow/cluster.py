@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from flywheel import telemetry
 from flywheel.config import FlywheelConfig
 from flywheel.errors import BusyError, EnvironmentProblem
@@ -21,6 +23,8 @@ from flywheel.workflow.failures import explained, is_of_ray
 from flywheel.workflow.shared import check_shared
 
 NAMESPACE = "flywheel"
+CLOCK_S = 2.0
+"""A process's time of birth is told anew after the clock was set: by so much it may differ."""
 PACKAGE = Path(telemetry.__file__).resolve().parent
 
 
@@ -44,13 +48,31 @@ def read_starting(config: FlywheelConfig) -> dict[str, Any] | None:
     return _read_alive(starting_file(config))
 
 
+def write_alive(path: Path, pid: int, **told: Any) -> None:
+    """Note what a process says of itself, so that ``read_up`` and ``read_starting`` find it as long as it lives."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"pid": pid, "born": _born(pid), **told}))
+    temporary.replace(path)
+
+
 def _read_alive(path: Path) -> dict[str, Any] | None:
     try:
         info = json.loads(path.read_text())
-        os.kill(int(info["pid"]), 0)
-    except (FileNotFoundError, ProcessLookupError, json.JSONDecodeError, KeyError):
+        born = _born(int(info["pid"]))
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return None
-    return info
+    # After a restart of the machine, or of a container, the number may be somebody else's.
+    noted = info.pop("born", born)
+    return None if born is None or noted is None or abs(born - noted) > CLOCK_S else info
+
+
+def _born(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch; None where there is none."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def prepare_environment(config: FlywheelConfig) -> None:

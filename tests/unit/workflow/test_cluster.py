@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 
@@ -5,6 +6,8 @@ import pytest
 
 from flywheel.config import FlywheelConfig, load
 from flywheel.errors import BusyError, EnvironmentProblem, UsageError
+from flywheel.operate import processes
+from flywheel.telemetry import private_files
 from flywheel.workflow import cluster
 from flywheel.workflow.shared import check_lake
 
@@ -42,6 +45,29 @@ def test_an_address_left_by_a_dead_process_does_not_count(config):
     assert cluster.read_up(config) is None
     path.write_text(f'{{"pid": {os.getpid()}}}')
     assert cluster.read_up(config) == {"pid": os.getpid()}
+
+
+def test_a_number_that_is_somebody_else_s_now_does_not_count(config):
+    """As after a restart of a container: `down` must not end whoever has the number."""
+    path = cluster.up_file(config)
+    path.parent.mkdir(parents=True)
+    cluster.write_alive(path, os.getpid(), url="http://127.0.0.1:8000")
+    assert cluster.read_up(config) == {"pid": os.getpid(), "url": "http://127.0.0.1:8000"}
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "born": told["born"] - 3600}))
+    assert cluster.read_up(config) is None
+    assert not processes.down(config)
+
+
+def test_what_commands_write_is_for_this_user_alone(tmp_path):
+    before = os.umask(0o022)
+    try:
+        private_files()
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "file").write_text("what somebody said")
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o077 for name in ("folder", "file")] == [0, 0]
 
 
 def test_the_environment_switches_usage_statistics_off_and_keeps_the_token_private(config, monkeypatch):
