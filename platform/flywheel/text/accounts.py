@@ -10,10 +10,11 @@ from stdnum import iban, luhn, numdb
 
 from flywheel.text.spans import AFTER_ESCAPE, Span
 
-SEPARATORS = " \\-\u00a0\u2010-\u2015\u202f"
-_BEFORE = rf"(?:(?<![^\W_])(?<![A-Za-z]-)|{AFTER_ESCAPE})"
-_DIGIT_RUN = re.compile(rf"{_BEFORE}[0-9]+(?:[{SEPARATORS}][0-9]+)*(?![^\W_])")
-_ENOUGH_DIGITS = re.compile(rf"[0-9](?:[{SEPARATORS}]?[0-9]){{11}}")
+# Between groups: a dot, a hyphen or dash, or one or two spaces or line ends, as pasted from a PDF.
+_GAP = r"(?:\s{1,2}|[.\-\u2010-\u2015])"
+_BEFORE = rf"(?:(?<![^\W_])|{AFTER_ESCAPE})"
+_DIGIT_RUN = re.compile(rf"{_BEFORE}[0-9]+(?:{_GAP}[0-9]+)*(?![^\W_])")
+_ENOUGH_DIGITS = re.compile(rf"[0-9](?:{_GAP}?[0-9]){{11}}")
 _GROUP = re.compile(r"[0-9]+")
 # Issuer ranges with their lengths (ISO/IEC 7812): without them one 16-digit number in ten is a "card".
 _ISSUER = re.compile(
@@ -27,7 +28,7 @@ _ISSUER = re.compile(
     r"|(?:50|5[6-9]|6[0-9])[0-9]{10,17}"  # Maestro and kin
     r"|424242[0-9]{6,13}"  # the test range that surrogates use, at any length
 )
-_IBAN_HEAD = re.compile(rf"(?:(?<![^\W_])|{AFTER_ESCAPE})([A-Za-z]{{2}})[0-9]{{2}}(?=[{SEPARATORS}]?[A-Za-z0-9])")
+_IBAN_HEAD = re.compile(rf"{_BEFORE}([A-Za-z]{{2}})[0-9]{{2}}(?={_GAP}?[A-Za-z0-9])")
 _BBAN_PART = re.compile(r"([0-9]+)!([nac])")
 
 
@@ -55,7 +56,8 @@ def _card_end(text: str, groups: list[tuple[int, int]], first: int) -> int | Non
         start, end = groups[last]
         digits += text[start:end]
         sizes.append(end - start)
-        if _is_card_grouping(sizes) and is_card(digits):
+        in_a_column = text.count("\n", groups[first][0], end) > 1  # numbers one a line are a list, not a card
+        if _is_card_grouping(sizes) and not in_a_column and is_card(digits):
             found = last
     return found
 
@@ -77,10 +79,10 @@ def ibans(text: str) -> Iterator[Span]:
     for head in _IBAN_HEAD.finditer(text):
         layout = bban_layout(head.group(1).upper())
         if layout and head.start() >= floor:
-            end = _walk(text, head.start(), 4 + sum(length for length, _ in layout))
-            if end and iban.is_valid(compact_iban(text[head.start() : end]), check_country=False):
-                yield Span("iban", head.start(), end, text[head.start() : end])
-                floor = end
+            whole = _grouped(4 + sum(length for length, _ in layout)).match(text, head.start())
+            if whole and iban.is_valid(compact_iban(whole[0]), check_country=False):
+                yield Span("iban", whole.start(), whole.end(), whole[0])
+                floor = whole.end()
 
 
 def compact_iban(value: str) -> str:
@@ -96,20 +98,7 @@ def bban_layout(country: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(length), kind) for length, kind in parts)
 
 
-def _walk(text: str, start: int, length: int) -> int | None:
-    """End of ``length`` letters and digits from ``start``, single separators between them; None if there are fewer."""
-    seen, separated, place = 0, False, start
-    while place < len(text) and seen < length:
-        char = text[place]
-        if char.isascii() and char.isalnum():
-            seen, separated = seen + 1, False
-        elif separated or not _SEPARATOR.match(char):
-            return None
-        else:
-            separated = True
-        place += 1
-    ends_word = place == len(text) or not (text[place].isascii() and text[place].isalnum())
-    return place if seen == length and ends_word else None
-
-
-_SEPARATOR = re.compile(f"[{SEPARATORS}]")
+@lru_cache(maxsize=64)
+def _grouped(length: int) -> re.Pattern[str]:
+    """A word of ``length`` letters and digits, in groups or in one piece."""
+    return re.compile(rf"[A-Za-z0-9](?:{_GAP}?[A-Za-z0-9]){{{length - 1}}}(?![A-Za-z0-9])")

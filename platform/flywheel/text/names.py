@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from flywheel.errors import ConfigError
+from flywheel.text.plain import plain
 from flywheel.text.spans import Span, escaped
 
 WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f])*")
@@ -60,7 +61,7 @@ def _index(known: frozenset[str]) -> _Index:
     """First word -> the word sequences that begin with it, longest first."""
     index: dict[str, set[tuple[str, ...]]] = {}
     for name in known:
-        words = tuple(fold(match.group()) for match in WORD.finditer(name))
+        words = tuple(fold(match.group()) for match in WORD.finditer(plain(name)))
         if words:
             index.setdefault(words[0], set()).add(words)
     return {first: tuple(sorted(found, key=lambda words: (-len(words), words))) for first, found in index.items()}

@@ -8,6 +8,7 @@ from flywheel.text.accounts import cards, ibans
 from flywheel.text.addresses import emails, ips
 from flywheel.text.names import names as find_names
 from flywheel.text.phones import phones
+from flywheel.text.plain import folded, seen_places, without_hidden
 from flywheel.text.spans import KINDS, Kind, Span, blank
 
 __all__ = ["KINDS", "Kind", "Span", "detect"]
@@ -30,6 +31,22 @@ def detect(
         names: people's names; matched as whole words, case-insensitively.
         phone_regions: ISO 3166 codes of the regions whose national phone numbers count.
     """
+    shown = folded(text)
+    bare = without_hidden(shown)
+    found = _search(bare, detectors, names, phone_regions)
+    if len(bare) < len(shown):
+        # What cannot be seen hides within a value, or parts two words as a space does: both readings count.
+        places = seen_places(shown)
+        found = [Span(span.kind, places[span.start], places[span.end - 1] + 1, span.value) for span in found]
+        found += _search(blank(shown, found), detectors, names, phone_regions)
+    elif shown == text:
+        return found
+    written = (Span(span.kind, span.start, span.end, text[span.start : span.end]) for span in found)
+    return sorted(written, key=lambda span: span.start)
+
+
+def _search(text: str, detectors: Collection[str], names: frozenset[str], phone_regions: Sequence[str]) -> list[Span]:
+    """What the detectors find in a text taken as it is, in reading order and without overlaps."""
     found: list[Span] = []
     for kind in KINDS:
         if kind in detectors:

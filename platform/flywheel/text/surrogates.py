@@ -29,6 +29,7 @@ from stdnum.iso7064 import mod_97_10
 from flywheel.text.accounts import bban_layout, compact_iban
 from flywheel.text.names import WORD, fold
 from flywheel.text.phones import EXTENSION, digits_of
+from flywheel.text.plain import plain
 from flywheel.text.spans import Kind, Span
 from flywheel.text.surrogate_names import SURROGATE_NAMES
 
@@ -49,7 +50,7 @@ def surrogate(kind: Kind, value: str, *, key: bytes, conversation: str) -> str:
 
     Args:
         kind: what ``value`` is.
-        value: as written in the text; its formatting is kept where the kind has any.
+        value: as written in the text; its formatting is kept where the kind has any, hidden characters are not.
         key: secret; without it the mapping cannot be confirmed by guessing values.
         conversation: scope within which a value keeps its surrogate.
     """
@@ -58,12 +59,12 @@ def surrogate(kind: Kind, value: str, *, key: bytes, conversation: str) -> str:
         message = "\x1f".join((conversation, kind, canonical)).encode("utf-8", "surrogatepass")
         return int.from_bytes(hmac.digest(key, message, hashlib.sha256), "big")
 
-    return _MAKERS[kind](value, draw)
+    return _MAKERS[kind](plain(value), draw)
 
 
 def is_surrogate(kind: Kind, value: str) -> bool:
     """Whether a value lies in the reserved range of its kind."""
-    return _TESTS[kind](value)
+    return _TESTS[kind](plain(value))
 
 
 def replace(text: str, spans: Iterable[Span], *, key: bytes, conversation: str) -> str:

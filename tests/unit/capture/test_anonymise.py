@@ -16,6 +16,9 @@ from flywheel.text.surrogate_names import SURROGATE_NAMES
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 KNOWN = ["Anna", "Maria Lopez", "Smith", "Robin", "Ng", f"{SURROGATE_NAMES[0]} Smith", SURROGATE_NAMES[1]]
 
+WIDE_CARD = "\uff14" + "\uff11" * 15
+ARABIC_PHONE = "+49 30 1234567".translate({ord("0") + digit: 0x0660 + digit for digit in range(10)})
+
 
 @pytest.fixture(scope="module")
 def privacy(tmp_path_factory):
@@ -37,6 +40,8 @@ PIECES = st.one_of(
             "4111 1111 1111 1111", "5555555555554444", "DE89 3704 0044 0532 0130 00", "10.1.2.3", "2a00:1450::1",
             "(978) 645-9740", "978.645.9740x12", "+49 30 1234567", "030 1234567", "+44 (0)20 7946 0018",
             "#48213-77", "ORD-123456", "order", "call", "phone", "2023-11-05",
+            "anna\u200b@gmail.com", "anna\uff20gmail.com", "4111\u00ad1111\u00ad1111\u00ad1111",
+            WIDE_CARD, ARABIC_PHONE, "DE89  3704 0044\n0532 0130 00", "An\u00adna", "\u200b", "\n", "\uff14",
             "12", "7", "2", "0", "+", "-", ".", ":", "/", "@", "\\n", "x", "(", ")",
         ]
     ),
@@ -44,7 +49,7 @@ PIECES = st.one_of(
     st.text(max_size=8),
 )  # fmt: skip
 TEXTS = st.lists(PIECES, max_size=10).flatmap(
-    lambda parts: st.sampled_from(["", " ", ", "]).map(lambda gap: gap.join(parts))
+    lambda parts: st.sampled_from(["", " ", ", ", "\u200b"]).map(lambda gap: gap.join(parts))
 )
 
 
@@ -55,6 +60,21 @@ def test_nothing_personal_is_left_and_twice_is_once(privacy, anonymiser, text):
     assert scan([("t", once)], privacy) == []
     assert anonymiser.text(once, "c") == once
     assert anonymiser.text(once, "another conversation") == once
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("anna\u200b@gmail.com", "anna@gmail.com"),
+        ("anna\uff20gmail.com", "anna@gmail.com"),
+        ("4111\u00ad1111\u00ad1111\u00ad1111", "4111111111111111"),
+        (WIDE_CARD, "4111111111111111"),
+        (ARABIC_PHONE, "+49 30 1234567"),
+    ],
+)
+def test_a_value_written_otherwise_has_the_surrogate_of_its_plain_form(privacy, anonymiser, written, plain):
+    assert anonymiser.text(f"é {written} \u200b!", "c") == f"é {anonymiser.text(plain, 'c')} \u200b!"
+    assert [leak.value for leak in scan([("t", written)], privacy)] == [written]
 
 
 @settings(max_examples=300, deadline=None)

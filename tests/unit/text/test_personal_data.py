@@ -11,6 +11,13 @@ V6 = "3b20:9a3a:1b2f:7ce:9ef1:4787:85fc:1"
 NAMES = frozenset({"Anna", "Maria Lopez", "O'Brien", "José", "Jean-Luc"})
 
 
+ARABIC = {ord("0") + digit: 0x0660 + digit for digit in range(10)}
+
+
+def wide(text):
+    return "".join(chr(ord(char) + 0xFEE0) for char in text)
+
+
 def found(text, **options):
     return [(span.kind, span.value) for span in detect(text, names=NAMES, **options)]
 
@@ -58,6 +65,8 @@ def test_found(text, expected):
 @pytest.mark.parametrize(
     "text",
     [
+        "4111   1111   1111   1111",
+        "2023-11-05".translate(ARABIC),
         "order #48213-77 has not arrived",
         "ORD-123456 and ORD-2023-11-123456",
         "order 4821377, ticket 2813882583, ref 0301234567",
@@ -81,6 +90,47 @@ def test_left_alone(text):
     assert found(text) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "value", "after", "kind"),
+    [
+        ("write to ", "anna\u200b@gmail.com", "!", "email"),
+        ("", "jo\u200bhn@x.org", "", "email"),
+        ("\u202a", "john@x.org", "\u202c", "email"),
+        ("", "anna\uff20gmail.com", "", "email"),
+        ("", wide("anna@gmail.com"), "\u3002", "email"),
+        ("é ", "4111\u200b1111\u200b1111\u200b1111", " now", "card"),
+        ("", "4111\u00ad1111\u00ad1111\u00ad1111", "", "card"),
+        ("", wide("4111111111111111"), "", "card"),
+        ("", "4111.1111.1111.1111", ".", "card"),
+        ("", "4111  1111  1111  1111", "", "card"),
+        ("", "4111 1111\r\n1111 1111", "", "card"),
+        ("VISA-", "4111111111111111", "", "card"),
+        ("", "DE89  3704  0044  0532  0130  00", "", "iban"),
+        ("", "DE89 3704 0044\n0532 0130 00", "\nplease", "iban"),
+        ("", "DE89.3704.0044.0532.0130.00", ".", "iban"),
+        ("", wide("030-1234567"), "", "phone"),
+        ("call ", "+49 30 1234567".translate(ARABIC), "", "phone"),
+        ("", "Ma\u200bria Lo\u00adpez", "", "name"),
+    ],
+)
+def test_found_however_it_is_written(before, value, after, kind):
+    assert found(before + value + after) == [(kind, value)]
+
+
+@pytest.mark.parametrize(("value", "kind"), [("978-645-9740", "phone"), ("Anna", "name")])
+def test_what_cannot_be_seen_may_part_words(value, kind):
+    assert found(f"\u0e42\u0e17\u0e23:\u200b{value}\u200b\u0e14\u0e48\u0e27\u0e19") == [(kind, value)]
+
+
+def test_a_listed_name_may_hold_a_joiner():
+    for text in ("Jan\u200cKarl", "JanKarl"):
+        assert [span.value for span in detect(text, names=frozenset({"Jan\u200cKarl"}))] == [text]
+
+
+def test_a_column_of_numbers_is_no_card():
+    assert found("4111\n1111\n1111\n1111") == []
+
+
 def test_only_the_named_detectors_run():
     text = "anna@gmx.de 978-645-9740 Anna"
     assert found(text, detectors=["phone"]) == [("phone", "978-645-9740")]
@@ -98,7 +148,9 @@ PIECES = ["10.1.2.3", "2a00:1450::1", "+49 30 1234567", "978-645-9740", "a@b.co"
 @given(
     st.one_of(
         st.text(alphabet="ab1234567890+-. ()@:#/\\nAnnaDE", max_size=120),
+        st.text(alphabet="ab1234567890+-. @:\n\u0664\u0665\uff11\uff14\uff20\u200b\u00adAnnaDE", max_size=120),
         st.lists(st.sampled_from(PIECES)).map(" ".join),
+        st.lists(st.sampled_from(PIECES)).map("\u200b".join),
     )
 )
 def test_spans_are_ordered_apart_and_true(text):
@@ -113,8 +165,12 @@ def test_no_span_repeats_its_value_in_a_log():
 
 
 @pytest.mark.parametrize(
-    "unit", ["a.", "1 ", "1-", "a@", "1.2.3.", "ab:", "DE89", "(1", "+1 2", "x@a.", "0 123 ", "978-645-9740 ", "Anna "]
-)
+    "unit",
+    [
+        "a.", "1 ", "1-", "a@", "1.2.3.", "ab:", "DE89", "(1", "+1 2", "x@a.", "0 123 ", "978-645-9740 ", "Anna ",
+        "1\u200b", "\uff14\n\n", "DE89  ", "a\u00ad@", "4111.",
+    ],
+)  # fmt: skip
 def test_hostile_text_takes_linear_time(unit):
     text = unit * (60_000 // len(unit)) + "@"
     began = time.process_time()
