@@ -166,6 +166,30 @@ def test_what_hangs_on_an_interaction_goes_out_with_it(shop: Shop):
     assert shop.export("feedback", "g.jsonl").not_consented == 3
 
 
+def test_a_reaction_to_a_session_follows_the_consent_to_all_of_it(shop: Shop):
+    def answer(subject: str, session: str, day: int) -> Inference:
+        key = f"{1_746_093_600_000 + day * 86_400_000:012x}"
+        identity = f"{key[:8]}-{key[8:]}-7000-8000-{uuid7().hex[-12:]}"
+        return shop.inference(subject, ["training"], inference_id=identity, session_id=session)
+
+    def reaction(session: str) -> Feedback:
+        return Feedback(feedback_id=f"f-{session}", inference_id="", session_id=session, flow="triage", ts=utcnow(),
+                        subject="ann", kind="comment", text="thanks")  # fmt: skip
+
+    shop.put("inferences", [answer("ann", "hers", 0), answer("ann", "both", 0), answer("ben", "both", 1)])
+    shop.put("feedback", [reaction(session) for session in ("hers", "both", "gone")])
+
+    def exported(file: str) -> tuple[list[str], int]:
+        report = shop.export("feedback", file)
+        return sorted(row["session_id"] for row in shop.lines(file)), report.not_consented
+
+    assert exported("a.jsonl") == (["both", "hers"], 1)
+    shop.say("ben", "training", "withdrawn")
+    assert exported("b.jsonl") == (["hers"], 2)
+    shop.say("ann", "training", "withdrawn")
+    assert exported("c.jsonl") == ([], 3)
+
+
 def test_what_judges_needs_consent_to_evaluation_and_imported_cases_need_none(shop: Shop):
     def case(number: int, origin: str, source: str | None) -> EvalCase:
         return EvalCase.model_validate({

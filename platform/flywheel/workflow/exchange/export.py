@@ -1,14 +1,15 @@
 """Export: a table or a dataset -> a file, without the rows that people do not agree to now.
 
-A row goes out if every interaction that it comes from may be used for the purpose at this moment; rows that
-come from none (imported cases, decisions, manifests) always do. What is gone from the lake is not in the file.
+A row goes out if every interaction that it comes from may be used for the purpose at this moment (a reaction to a
+session comes from all of that session); rows that come from none (imported cases, decisions, manifests) always do.
+What is gone from the lake is not in the file.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 EXAMPLES: Final = "examples"
 _FOR_EVALUATION: Final = frozenset({"labels", "eval_cases", "eval_results", "shadow_pairs", "judgements"})
 """Tables whose rows are there to judge with; the others' are there to learn from."""
+_STATED: Final = ("inference_id", "subject", "ts", "consent")
+"""Columns that consent is decided by."""
 _DAYS: Final = 16
 """Days of interactions whose consents are kept at hand."""
 
@@ -132,12 +135,17 @@ class Consents:
         if sources is None:
             return pa.array([True] * len(rows))
         allowed = self._allowed({one for source in sources for one in source})
+        if table == "feedback" and not all(rows["inference_id"].to_pylist()):
+            allowed |= self._sessions
         return pa.array([allowed.issuperset(source) for source in sources], pa.bool_())
 
     def _sources(self, table: str, rows: pa.Table) -> list[list[str]] | None:
-        """The interactions behind each row; None for a table whose rows have none."""
+        """The interactions behind each row, or its session; None for a table whose rows have none."""
         if "inference_ids" in rows.column_names:
             return rows["inference_ids"].to_pylist()
+        if table == "feedback":
+            pairs = zip(rows["inference_id"].to_pylist(), rows["session_id"].to_pylist(), strict=True)
+            return [[answer or session] for answer, session in pairs]
         if "inference_id" in rows.column_names:
             return [[one] if one else [] for one in rows["inference_id"].to_pylist()]
         if table == "eval_results":
@@ -156,9 +164,20 @@ class Consents:
         return {one for day, some in days.items() for one in some & self._day(day)}
 
     def _read_day(self, day: str) -> set[str]:
-        columns = ["inference_id", "subject", "ts", "consent"]
-        rows = self._lake.read("inferences", flow=self._flow, dates=[day], columns=columns)
+        rows = self._lake.read("inferences", flow=self._flow, dates=[day], columns=_STATED)
         return consented_ids(rows, self._statements, self._purpose, self._now)
+
+    @cached_property
+    def _sessions(self) -> set[str]:
+        """Sessions all of whose interactions may be used: from one pass, for a session may lie on any days."""
+        seen, refused = set[str](), set[str]()
+        for rows in self._lake.scan("inferences", flow=self._flow, columns=[*_STATED, "session_id"]):
+            allowed = consented_ids(rows, self._statements, self._purpose, self._now)
+            sessions = rows["session_id"].to_pylist()
+            seen.update(session for session in sessions if session)
+            answers = zip(sessions, rows["inference_id"].to_pylist(), strict=True)
+            refused.update(session for session, answer in answers if session and answer not in allowed)
+        return seen - refused
 
     def _case_sources(self) -> Mapping[str, str | None]:
         cases = self._lake.read("eval_cases", flow=self._flow, columns=["case_id", "inference_id"])
