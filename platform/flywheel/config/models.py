@@ -38,8 +38,10 @@ class ClusterConfig(Config):
 class PrivacyConfig(Config):
     """Consent and anonymisation."""
 
-    names_file: Path | None = Field(default=None, description="names to replace, one a line")
-    phone_regions: list[str] = Field(default_factory=lambda: ["US", "GB", "DE"], description="for national numbers")
+    names_file: Path | None = Field(default=None, description="names to replace, one a line; none: no name is replaced")
+    phone_regions: list[str] = Field(
+        default_factory=lambda: ["US", "GB", "DE"], description="where bare digits may be a phone number"
+    )
     detectors: list[Literal["email", "phone", "card", "iban", "ip", "name"]] = Field(
         default_factory=lambda: ["email", "iban", "card", "phone", "ip", "name"]
     )

@@ -144,7 +144,7 @@ def status_tables(state: dict[str, Any], console: Console) -> None:
         mark = "[red]a proxy rose and quality did not:[/] " if goodhart["alarm"] else "goodhart: "
         console.print(f"{mark}{_escaped(goodhart['text'])}", highlight=False, soft_wrap=True)
     _candidate_lines(state, console)
-    for line in capture_lines(state["capture"]):
+    for line in [*capture_lines(state["capture"]), *state["notes"]]:
         console.print(_plain(line, style="yellow"), highlight=False, soft_wrap=True)
     if state["running"]:
         console.print(f"a turn is run by {state['running']}", highlight=False)

@@ -9,7 +9,8 @@
      "running": who runs a turn now, or null, "readiness": see ``readiness``,
      "capture": {"mode", "unshipped", "lost": {reason: events}, "corrupt": [path]} of this machine,
      "drift": {"alarm", "at", "text", ...} the first alarm of the live model, else its last test, else null,
-     "goodhart": {"alarm", "at", "text", "turn", ...} the first alarm nobody settled, else the last look, else null}
+     "goodhart": {"alarm", "at", "text", "turn", ...} the first alarm nobody settled, else the last look, else null,
+     "notes": [text] what the configuration leaves out and one may take for granted}
 
 ``live.erased`` names what the live model was made of and was erased since; empty when it is as it should be.
 """
@@ -53,6 +54,7 @@ def status(lake: Lake, config: FlywheelConfig) -> dict[str, Any]:
         "capture": capture_state(config),
         "drift": _drift(lake, truth) if truth else None,
         "goodhart": _goodhart(lake, config.flow),
+        "notes": _notes(config),
     }
 
 
@@ -80,6 +82,12 @@ def _goodhart(lake: Lake, flow: str) -> dict[str, Any] | None:
     told = waiting[0] if waiting else every[-1]
     kept = told.model_dump(mode="json", include={"turn", "at", "look", "level", "audit", "alarms", "warnings", "text"})
     return {**kept, "alarm": bool(waiting)}
+
+
+def _notes(config: FlywheelConfig) -> list[str]:
+    privacy = config.privacy
+    unlisted = "name" in privacy.detectors and privacy.names_file is None
+    return ["names are not replaced: privacy.names_file is not set"] if unlisted else []
 
 
 def _split(lake: Lake, truth: Routing) -> list[dict[str, Any]]:

@@ -46,6 +46,16 @@ def test_answers_arrive_in_every_file_whatever_is_in_them(tmp_path, answers):
     subprocess.run(["bash", "-n", tmp_path / "examples/request.sh"], check=True)
 
 
+def test_the_privacy_block_is_there_to_be_switched_on(tmp_path):
+    write(tmp_path, Answers())
+    lines = (tmp_path / "flywheel.yaml").read_text().splitlines()
+    start = lines.index("# privacy:")
+    block = [line.removeprefix("# ") for line in lines[start : start + 3]]
+    (tmp_path / "flywheel.yaml").write_text("\n".join([*lines, *block]))
+    privacy = load(FlywheelConfig, tmp_path / "flywheel.yaml").privacy
+    assert (str(privacy.names_file), privacy.phone_regions) == ("names.txt", ["US", "GB", "DE"])
+
+
 def test_sizes_follow_the_model_folder(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.json").write_text(json.dumps({"max_position_embeddings": 1_024}))

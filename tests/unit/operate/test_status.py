@@ -23,6 +23,22 @@ def test_an_empty_flow_has_a_state_too(config):
     json.dumps(state)
 
 
+def test_a_flow_without_a_list_of_names_says_that_names_stay(config, tmp_path):
+    from rich.console import Console
+
+    from flywheel.operate.render import status_tables
+
+    lake, told = open_lake(config), "names are not replaced: privacy.names_file is not set"
+    state = status(lake, config)
+    assert state["notes"] == [told]
+    screen = Console(record=True, width=200)
+    status_tables(state, screen)
+    assert told in screen.export_text()
+    for chosen in ({"names_file": tmp_path / "names.txt"}, {"detectors": ["email"]}):
+        other = config.model_copy(update={"privacy": config.privacy.model_copy(update=chosen)})
+        assert status(lake, other)["notes"] == []
+
+
 def test_live_candidates_turns_and_funnel(config):
     lake = open_lake(config)
     first = routing.bootstrap("triage", routing.Variant(version="v1", folder="/m/v1"), actor="test")
