@@ -1,6 +1,6 @@
 """Write a table or a dataset to a file that the job's node keeps, without rows that lack consent.
 
-ray job submit --working-dir . -- python jobs/export.py --config CONFIG.yaml examples --out examples.parquet
+ray job submit --working-dir . -- python jobs/export.py --config CONFIG.yaml examples --out /shared/examples.parquet
 """
 
 from argparse import ArgumentParser
@@ -19,10 +19,11 @@ if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
 
-    from flywheel.config import FlywheelConfig, load, parse_overrides
     from flywheel.lake.tables import open_lake
     from flywheel.workflow.exchange.export import export
+    from flywheel.workflow.turns.job import errors_in_a_sentence, job_config
 
-    config = load(FlywheelConfig, options.config, parse_overrides(options.set))
     how = {"out": options.out, "format_": options.format, "purpose": options.purpose, "force": options.force}
-    print(export(open_lake(config), config, options.name, **how).model_dump_json())
+    with errors_in_a_sentence():
+        config = job_config(options)
+        print(export(open_lake(config), config, options.name, **how).model_dump_json())

@@ -1,6 +1,6 @@
 """Remove a person from every store, for good. Asks nothing; --dry-run only counts.
 
-ray job submit --working-dir . -- python jobs/forget.py --config configs/local/flywheel.yaml --user ada
+ray job submit --working-dir . -- python jobs/forget.py --config CONFIG.yaml --user ada
 Ray remembers a job's command line for as long as the cluster lives; `flywheel forget` leaves no such trace.
 """
 
@@ -17,9 +17,9 @@ if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
 
-    from flywheel.config import FlywheelConfig, load, parse_overrides
     from flywheel.workflow.erasure import erase
+    from flywheel.workflow.turns.job import errors_in_a_sentence, job_config
 
-    config = load(FlywheelConfig, options.config, parse_overrides(options.set))
     act = erase.look if options.dry_run else erase.forget
-    print(act(config, options.user).model_dump_json())
+    with errors_in_a_sentence():
+        print(act(job_config(options), options.user).model_dump_json())

@@ -17,12 +17,14 @@ if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
 
-    from flywheel.config import FlywheelConfig, PolicyQuestion, load, parse_overrides
+    from flywheel.config import PolicyQuestion, load, parse_overrides
     from flywheel.lake.tables import open_lake
     from flywheel.workflow.offpolicy.report import evaluate_policy
+    from flywheel.workflow.turns.job import errors_in_a_sentence, job_config
 
-    config = load(FlywheelConfig, options.config, parse_overrides(options.set))
-    question = load(PolicyQuestion, options.question, parse_overrides(options.ask))
-    report = evaluate_policy(open_lake(config), config, question)
+    with errors_in_a_sentence():
+        config = job_config(options)
+        question = load(PolicyQuestion, options.question, parse_overrides(options.ask))
+        report = evaluate_policy(open_lake(config), config, question)
     print(report.model_dump_json())
     sys.exit(3 if report.refused else 0)

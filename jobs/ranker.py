@@ -1,10 +1,9 @@
 """Train a ranker from ranked lists and put it in the shadow, or (--promote) judge the one there and let it serve.
 
-ray job submit --working-dir . -- python jobs/ranker.py --config configs/local/flywheel.yaml
+ray job submit --working-dir . -- python jobs/ranker.py --config configs/local/flywheel.yaml --set home=$PWD/.flywheel
 """
 
 import json
-import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -17,13 +16,10 @@ if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
 
-    from flywheel.config import FlywheelConfig, load, parse_overrides
-    from flywheel.errors import FlywheelError
     from flywheel.workflow.rankers import learn, promote
+    from flywheel.workflow.turns.job import errors_in_a_sentence, job_config
 
-    try:
-        config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+    with errors_in_a_sentence():
+        config = job_config(options)
         done = promote.promote(config, actor="job").model_dump(mode="json") if options.promote else None
         print(json.dumps(done or learn.summary(learn.train(config, actor="job"))))
-    except FlywheelError as error:
-        sys.exit(f"error: {error}")

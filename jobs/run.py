@@ -1,6 +1,6 @@
 """One whole turn as a Ray job, if one is due; several at once do one turn.
 
-ray job submit --working-dir . -- python jobs/run.py --config configs/local/flywheel.yaml
+ray job submit --working-dir . -- python jobs/run.py --config configs/local/flywheel.yaml --set home=$PWD/.flywheel
 """
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The steps of a turn up to the signals of every candidate.
 
-ray job submit --working-dir . -- python jobs/score.py --config configs/local/flywheel.yaml
+ray job submit --working-dir . -- python jobs/score.py --config configs/local/flywheel.yaml --set home=$PWD/.flywheel
 """
 
 if __name__ == "__main__":

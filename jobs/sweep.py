@@ -17,14 +17,10 @@ if __name__ == "__main__":
     options = parser.parse_args()
     import _source  # noqa: F401
 
-    from flywheel.config import FlywheelConfig, load, parse_overrides
-    from flywheel.errors import FlywheelError
     from flywheel.workflow.turns.alone import run_sweep
+    from flywheel.workflow.turns.job import errors_in_a_sentence, job_config
 
-    try:
-        config = load(FlywheelConfig, options.config, parse_overrides(options.set))
-        print(
-            json.dumps(run_sweep(config, out=options.out, period=options.period, restart=options.restart), default=str)
-        )
-    except FlywheelError as error:
-        raise SystemExit(f"error: {error}") from None
+    with errors_in_a_sentence():
+        config = job_config(options)
+        found = run_sweep(config, out=options.out, period=options.period, restart=options.restart)
+        print(json.dumps(found, default=str))

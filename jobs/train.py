@@ -1,6 +1,6 @@
 """The steps of a turn up to the registered candidate.
 
-ray job submit --working-dir . -- python jobs/train.py --config configs/local/flywheel.yaml
+ray job submit --working-dir . -- python jobs/train.py --config configs/local/flywheel.yaml --set home=$PWD/.flywheel
 """
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One whole turn as a Ray job; resumes where a killed one was.
 
-ray job submit --working-dir . -- python jobs/turn.py --config configs/local/flywheel.yaml
+ray job submit --working-dir . -- python jobs/turn.py --config configs/local/flywheel.yaml --set home=$PWD/.flywheel
 """
 
 if __name__ == "__main__":

@@ -6,18 +6,18 @@ import json
 import sys
 from argparse import Namespace
 
-from flywheel.config import FlywheelConfig, load, parse_overrides
 from flywheel.errors import FlywheelError
 from flywheel.operate.evaluation_table import check_out, write_table
 from flywheel.workflow.cadence.drift_check import check_drift
 from flywheel.workflow.evaluations.evaluate import evaluate_grid
 from flywheel.workflow.evaluations.grid import grid_of
+from flywheel.workflow.turns.job import job_config
 
 
 def run(options: Namespace) -> None:
     """Run a sweep, or the drift test. Errors are one sentence on standard error."""
     try:
-        config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+        config = job_config(options)
         if options.drift:
             sys.stdout.write(check_drift(config).model_dump_json() + "\n")
             return

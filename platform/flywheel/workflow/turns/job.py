@@ -1,20 +1,24 @@
-"""The command line of a job that runs a turn up to some step; the files under ``jobs/`` name the step."""
+"""What the files under ``jobs/`` share: their configuration, their errors, and the command line of a turn's steps."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
-from flywheel.errors import FlywheelError
+from flywheel.errors import ConfigError, FlywheelError
 from flywheel.telemetry import Silent
+
+RAY_JOB: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray's job manager sets it for the driver of a submitted job, and for nothing else."""
 
 
 def run(description: str | None, *, until: str | None = None) -> None:
@@ -23,8 +27,8 @@ def run(description: str | None, *, until: str | None = None) -> None:
     from flywheel.workflow.turns.models import registered
     from flywheel.workflow.turns.turn import run_turn
 
-    with _errors_in_a_sentence():
-        config = _config(options)
+    with errors_in_a_sentence():
+        config = job_config(options)
         variant = registered(config, options.model, Silent()) if options.model else None
         _write(run_turn(config, model=variant, until=until))
 
@@ -34,8 +38,8 @@ def run_if_due(description: str | None) -> None:
     options = _options(description)
     from flywheel.workflow.cadence import autorun
 
-    with _errors_in_a_sentence():
-        _write(asdict(autorun.run_if_due(_config(options))))
+    with errors_in_a_sentence():
+        _write(asdict(autorun.run_if_due(job_config(options))))
 
 
 def _options(description: str | None) -> Namespace:
@@ -46,12 +50,31 @@ def _options(description: str | None) -> Namespace:
     return parser.parse_args()
 
 
-def _config(options: Namespace) -> FlywheelConfig:
-    return load(FlywheelConfig, options.config, parse_overrides(options.set))
+def job_config(options: Namespace) -> FlywheelConfig:
+    """The configuration of ``--config`` and ``--set``.
+
+    Raises:
+        ConfigError: also if a submitted job would keep something below its working folder, which Ray removes.
+    """
+    config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+    if RAY_JOB in os.environ:
+        _check_lasting("home", str(config.home))
+        if config.lake.uri and "://" not in config.lake.uri:
+            _check_lasting("lake.uri", config.lake.uri)
+    return config
+
+
+def _check_lasting(key: str, folder: str) -> None:
+    if not Path(folder).expanduser().is_absolute():
+        raise ConfigError(
+            f"{key} is {folder}, relative to the working folder, of which a Ray job has a copy that Ray removes; "
+            f"give an absolute one: --set {key}=/some/folder"
+        )
 
 
 @contextmanager
-def _errors_in_a_sentence() -> Iterator[None]:
+def errors_in_a_sentence() -> Iterator[None]:
+    """What went wrong is the last line on standard error, without a stack trace."""
     try:
         yield
     except FlywheelError as error:
