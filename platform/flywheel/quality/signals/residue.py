@@ -24,7 +24,7 @@ def signal(measured: Measured, context: Context) -> float | None:
 
 
 RESIDUE = Declared(
-    name="personal_data", version="1", cost="free", scope="row", group="safety", scale="pieces, lower is better",
+    name="personal_data", version="2", cost="free", scope="row", group="safety", scale="pieces, lower is better",
     inputs=("messages", "target", "privacy", "names"),
     measures="e-mail addresses, phones, cards, accounts, IP addresses and listed names that are no surrogates",
     gamed="spelt-out or split data (\"ada at example dot org\"); names that no list has",
