@@ -193,6 +193,18 @@ def test_run_every_asks_with_the_same_configuration_until_it_is_stopped(tmp_path
     assert stopped == "stopped"
 
 
+def test_the_json_of_scheduled_runs_is_on_standard_output(tmp_path):
+    code = (
+        "import subprocess, sys; sys.argv = ['flywheel', 'run', '--every', '1h', '--json']\n"
+        "from flywheel.cli import main\n"
+        "from flywheel.operate import scheduler\n"
+        "scheduler.run_every = lambda *_, say, stdout: subprocess.run(['echo', '{}'], stdout=stdout, check=True)\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (done.stdout, done.stderr) == ("{}\n", "")
+
+
 def test_up_and_turn_take_the_configured_first_model_only_while_nothing_is_live(tmp_path, monkeypatch):
     from flywheel.config import FlywheelConfig, load
     from flywheel.demo import models

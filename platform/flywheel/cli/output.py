@@ -21,6 +21,11 @@ def reserve_stdout() -> None:
     os.dup2(2, 1)
 
 
+def standard_output() -> TextIO | None:
+    """For a child process that prints the JSON in our place; None: it inherits ours."""
+    return _json_output
+
+
 def print_json(value: Any) -> None:
     """A result for machines."""
     print(json.dumps(value, indent=2, default=str), file=_json_output or sys.stdout, flush=True)

@@ -35,7 +35,9 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where; made if it does not exist.")] = Path(),
     *,
     flow: Annotated[str | None, typer.Option(help="Name of the flow.")] = None,
-    model: Annotated[str | None, typer.Option(help="What serves first: a model folder, a version, or 'tiny'.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="What serves first: a model folder, a Hugging Face id, a version, or 'tiny'.")
+    ] = None,
     lake: Annotated[str | None, typer.Option(help="'local', a folder, or s3://bucket/prefix.")] = None,
     consent: Annotated[str | None, typer.Option(help="Purposes the example client states, or 'none'.")] = None,
     schedule: Annotated[str | None, typer.Option(help="none, daily, weekly, or five cron fields.")] = None,

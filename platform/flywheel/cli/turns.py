@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flywheel.cli.options import ConfigOption, JsonOption, SetOption, load_config
-from flywheel.cli.output import console, print_json, progress_bar
+from flywheel.cli.output import console, print_json, progress_bar, standard_output
 from flywheel.errors import FlywheelError, UsageError
 
 commands = typer.Typer()
@@ -73,7 +73,7 @@ def run(
 
         options = [*(["--config", str(config)] if config else []), *(f"--set={pair}" for pair in set_ or [])]
         command = [sys.executable, "-m", "flywheel", "run", "--if-due", *options, *(["--json"] if as_json else [])]
-        run_every(command, parse_duration(every), say=lambda text: print(text, file=sys.stderr, flush=True))
+        run_every(command, parse_duration(every), say=_say, stdout=standard_output())
         return
     from dataclasses import asdict
 
@@ -174,6 +174,10 @@ def demo(
     decision = result["demo"]["rounds"][0]["decision"]  # later turns have less to gain, and may change nothing
     if decision != expected:
         raise FlywheelError(f"The first turn should have ended with '{expected}' and ended with '{decision}'.")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _show_turn(result: dict[str, Any], as_json: bool) -> None:

@@ -14,6 +14,7 @@ from flywheel.config import FlywheelConfig, load
 from flywheel.errors import ConfigError, UsageError
 from flywheel.operate.readiness import Counts, checklist
 from flywheel.records import Purpose
+from flywheel.registry.sources import is_repository
 
 CONFIG = "flywheel.yaml"
 FILES = (
@@ -42,7 +43,7 @@ class Answers:
 
 QUESTIONS: Mapping[str, str] = {
     "flow": "Name of the flow (what clients pass as `model`)",
-    "model": "First model: a folder in Hugging Face layout, or 'tiny' to try things",
+    "model": "First model: a folder in Hugging Face layout, a Hugging Face id, or 'tiny' to try things",
     "lake": "Lake: 'local', a folder, or s3://bucket/prefix",
     "consent": "What the example's user agrees to (training, evaluation, third_party, or none)",
     "schedule": "A turn at the latest: none, daily, weekly, or cron fields",
@@ -135,8 +136,10 @@ def _model(value: str) -> str:
     folder = Path(value).expanduser()
     if folder.is_dir():
         return str(folder.resolve())
-    if "/" in value:
-        raise UsageError(f"There is no folder {value}; give one in Hugging Face layout, a version, or 'tiny'.")
+    if "/" in value and not is_repository(value):
+        raise UsageError(
+            f"There is no folder {value}; give one in Hugging Face layout, a Hugging Face id, a version, or 'tiny'."
+        )
     return value
 
 

@@ -12,6 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import IO, Any
 
 from flywheel.errors import UsageError
 
@@ -33,13 +34,16 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def run_every(command: Sequence[str], seconds: float, *, say: Callable[[str], None]) -> None:
+def run_every(
+    command: Sequence[str], seconds: float, *, say: Callable[[str], None], stdout: IO[Any] | None = None
+) -> None:
     """Run ``command`` now and then every ``seconds``, until SIGTERM or SIGINT; a second signal ends the child too.
 
     Args:
         command: started as a process of its own, out of reach of the terminal's Ctrl-C.
         seconds: pause between two runs; after a failure twice as long, and so on up to eight times.
         say: told when a run failed, and when the schedule ends.
+        stdout: where the child prints; none: where this process does.
     """
     stop = threading.Event()
     child: list[subprocess.Popen[bytes]] = []
@@ -53,7 +57,7 @@ def run_every(command: Sequence[str], seconds: float, *, say: Callable[[str], No
     try:
         pause = seconds
         while not stop.is_set():
-            child[:] = [subprocess.Popen(command, start_new_session=True)]
+            child[:] = [subprocess.Popen(command, stdout=stdout, start_new_session=True)]
             code = child[0].wait()
             pause = seconds if code == 0 else min(2 * pause, _LONGEST * seconds)
             if code != 0:

@@ -15,6 +15,11 @@ FILES: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
+def is_repository(name: str) -> bool:
+    """Whether a name has the form of a Hugging Face id: ``organisation/model``, also with ``@revision``."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
 def find_folder(config: FlywheelConfig, name: str) -> Path | None:
     """The folder of a model that is named by path, by package (``smollm2``), or by Hugging Face id.
 
@@ -34,7 +39,7 @@ def find_folder(config: FlywheelConfig, name: str) -> Path | None:
         return folder.resolve()
     if name in PACKAGED:
         return unpack(name, config.home_path() / "models" / name)
-    return _fetch(name) if _REPOSITORY.fullmatch(name) else None
+    return _fetch(name) if is_repository(name) else None
 
 
 def _fetch(name: str) -> Path:

@@ -56,6 +56,12 @@ def test_the_privacy_block_is_there_to_be_switched_on(tmp_path):
     assert (str(privacy.names_file), privacy.phone_regions) == ("names.txt", ["US", "GB", "DE"])
 
 
+@pytest.mark.parametrize("name", ["HuggingFaceTB/SmolLM2-135M-Instruct", "org/model@v1.0"])
+def test_a_hugging_face_id_is_a_model(tmp_path, name):
+    answers = collect({"model": name}, tmp_path)
+    assert yaml.safe_load(render(answers)["flywheel.yaml"])["first_model"] == name
+
+
 def test_sizes_follow_the_model_folder(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.json").write_text(json.dumps({"max_position_embeddings": 1_024}))
@@ -135,7 +141,7 @@ def test_a_model_folder_is_written_down_absolutely(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     assert collect({"model": "model"}, tmp_path).model == str(tmp_path / "model")
     with pytest.raises(UsageError):
-        collect({"model": "other/model"}, tmp_path)
+        collect({"model": "./other/model"}, tmp_path)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flywheel.errors import UsageError
-from flywheel.operate.scheduler import parse_duration
+from flywheel.operate.scheduler import parse_duration, run_every
 
 SCHEDULER = """
 import sys
@@ -44,6 +44,13 @@ def test_it_runs_again_and_again_until_it_is_told_to_stop_between_two_runs():
         scheduler.send_signal(signal.SIGTERM)
         assert scheduler.communicate(timeout=20)[0].splitlines()[-1] == "stopped"
     assert scheduler.returncode == 0
+
+
+def test_the_child_prints_where_it_is_told_to(tmp_path):
+    with (tmp_path / "out").open("w") as out:
+        code = "import os, signal; print('ran'); os.kill(os.getppid(), signal.SIGTERM)"
+        run_every([sys.executable, "-c", code], 60, say=lambda _: None, stdout=out)
+    assert (tmp_path / "out").read_text() == "ran\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
