@@ -11,9 +11,9 @@ import pytest
 import ray_nodes
 from small_flow import KEYS, prepare, row_keys, start_turn
 
+from flywheel.inference.models import TRAINING_REPORT
 from flywheel.lake.manifests import list_manifests
 from flywheel.testing import make_tiny_model
-from flywheel.inference.models import TRAINING_REPORT
 from flywheel.workflow.turns.steps import TurnHandle
 from flywheel.workflow.turns.turn import STEP_NAMES, step_key
 
