@@ -64,7 +64,7 @@ PROMISES = (
     Promise(
         "gateway behind HAProxy / LiteLLM with a file callback, CPU, unary", "gateway-durable@haproxy", "litellm",
         UNARY, 0.2,
-        why_not="the application's own code is 0.4 ms of it (gateway-app); the rest is Serve's replica and its handle",
+        why_not="the application's own code is 0.24 ms of it (gateway-app); the rest is Serve's replica and its handle",
     ),
     Promise(
         "shadow 100 % / no shadow, open loop at 30 % of saturation, p99", "gateway-shadow", "gateway-durable",
