@@ -70,14 +70,14 @@ def _merged(address: TableAddress, store: ObjectStore, prefix: str, group: Seque
         return 0  # replaced and scrubbed by somebody else meanwhile
     with explained(address.uri):
         copy = write_part(store, prefix, rows, group[0].flow, group[0].date)
-    if _committed(address, store, prefix, Swap(tuple(group), copy), copy):
+    if _committed(address, store, prefix, group, copy):
         return len(group) - 1
     # Rows that others erase must not lie about in a copy that no version will ever name.
     store.delete([f"{prefix}/{copy.path}"])
     return 0
 
 
-def _committed(address: TableAddress, store: ObjectStore, prefix: str, swap: Swap, copy: Part) -> bool:
+def _committed(address: TableAddress, store: ObjectStore, prefix: str, group: Sequence[File], copy: Part) -> bool:
     """Put the copy in the place of its files while they are all there; a lost race costs another look, no copy."""
     seen: int | None = None
 
@@ -90,10 +90,10 @@ def _committed(address: TableAddress, store: ObjectStore, prefix: str, swap: Swa
                 table = DeltaTable(address.uri, storage_options=dict(address.options))
                 if ours(table):
                     return True
-                if not list_paths(table).issuperset(file.path for file in swap.files):
+                if not list_paths(table).issuperset(file.path for file in group):
                     return False
                 seen = table.version()
-                commit_swaps(address, table, [swap], data_change=False)
+                commit_swaps(address, table, [Swap(tuple(group), copy)], data_change=False)
                 return True
     except BusyError:
         with explained(address.uri):
