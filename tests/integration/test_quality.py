@@ -189,7 +189,8 @@ def test_reward_folders_are_plain_sequence_classifiers(cluster, model, traffic, 
     config = FlywheelConfig(flow="colours", quality=QualityConfig(reward=RewardModelConfig(epochs=1)))
     built = build(
         lake, config, snapshot={"inferences": lake.version("inferences"), "feedback": lake.version("feedback")},
-        consented=lambda rows, _: {row.inference_id for row in rows}, excluded=Exclusions(), work=tmp_path / "work",
+        consented=lambda rows, _: {row.inference_id for row in rows},
+        heard=lambda rows, *_: rows, excluded=Exclusions(), work=tmp_path / "work",
     )  # fmt: skip
     models = train_reward(lake, config, built, base=model, code_version="x")
     assert len(models.folds) == 2
@@ -217,7 +218,8 @@ def test_too_little_data_trains_no_reward_and_still_curates(cluster, model, traf
     dataset = curate(
         lake, config, Keyring(tmp_path / "home"), turn_id="t", live_model=model, work=tmp_path / "work",
         snapshot={"inferences": lake.version("inferences"), "feedback": lake.version("feedback")},
-        consented=lambda rows, _: {row.inference_id for row in rows}, excluded=Exclusions(),
+        consented=lambda rows, _: {row.inference_id for row in rows},
+        heard=lambda rows, *_: rows, excluded=Exclusions(),
     )  # fmt: skip
     manifest = read_manifest(lake, "dataset", dataset.id)
     assert manifest.data["reward"] is None

@@ -19,6 +19,7 @@ def main(folder: Path, base: Path) -> None:
         built = build(
             lake, config, snapshot={table: lake.version(table) for table in ("inferences", "feedback", "consents")},
             consented=lambda rows, _: {row.inference_id for row in rows if "training" in row.consent},
+            heard=lambda rows, *_: rows,
             excluded=Exclusions(), work=folder / "candidates",
         )  # fmt: skip
         models = train_reward(lake, config, built, base=base, code_version="test")

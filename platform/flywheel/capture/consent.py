@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from flywheel.records import Consent, Inference, Purpose
+from flywheel.records import Consent, Feedback, Inference, Purpose
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +74,26 @@ def consented_ids(
         for inference_id, subject, ts, stated in _rows(inferences)
         if allowed(purpose, row_ts=ts, row_consent=stated, statement=statements.get(subject), now=now)
     }
+
+
+def heard(
+    feedback: Iterable[Feedback],
+    inferences: Iterable[Inference],
+    consents: Iterable[Consent],
+    purpose: Purpose,
+    now: datetime,
+) -> list[Feedback]:
+    """Reactions without those of people who withdrew and now react to what somebody else asked.
+
+    Who reacts to an own answer is heard wherever that answer may be used. A reaction states no consent of its own; so
+    who never said anything about the purpose is heard by the consent of the person who asked.
+    """
+    said = latest(consents, purpose, now)
+    silent = {subject for subject, statement in said.items() if statement.state == "withdrawn"}
+    if not silent:
+        return list(feedback)
+    askers = {row.inference_id: row.subject for row in inferences}
+    return [row for row in feedback if row.subject not in silent or askers.get(row.inference_id) == row.subject]
 
 
 def _order(statement: Consent) -> tuple[datetime, bool]:

@@ -111,7 +111,7 @@ class Controller:
         *,
         statuses: Callable[[], dict[str, str]],
         start: Callable[[Variant], None],
-        stop: Callable[[str], None],
+        stop: Callable[[str], bool],
     ) -> None:
         self._store, self._config = store, config
         self._statuses, self._start, self._stop = statuses, start, stop
@@ -134,8 +134,8 @@ class Controller:
         for variant in todo.start:
             self._begin(variant, now)
         for version in todo.stop:
-            log.info("stopping the engine of %s: it left the routing", version)
-            self._stop(version)
+            if self._stop(version):
+                log.info("stopped the engine of %s: it left the routing", version)
         for version, status in seen.items():
             if status == RUNNING:
                 self.memory.tries.pop(version, None)

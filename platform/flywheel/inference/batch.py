@@ -1,12 +1,13 @@
 """Many answers from an engine inside a Ray Data job (``ray.data.llm``), for GPUs and big suites.
 
-Same signature and same answers as ``generate.generate``, but no Serve application: each call starts its engines, sends
-everything through them and ends them, so that it pays from some thousands of cases on. Prompts are tokenised here, by
-the model's own chat template, because the job's own stages would put a begin-of-text token in front a second time.
+Answers like ``generate.generate``, but no Serve application: each call starts its engines, sends everything through
+them and ends them, so that it pays from some thousands of cases on. Prompts are tokenised here, by the model's own
+chat template, because the job's own stages would put a begin-of-text token in front a second time.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,7 +26,7 @@ _REFUSALS: Final = frozenset({"ValueError", "VLLMValidationError"})
 
 @dataclass(frozen=True)
 class BatchEngine:
-    """The model in ``folder`` as a Ray Data job. Calling it has the signature of ``generate.generate``."""
+    """The model in ``folder`` as a Ray Data job."""
 
     folder: str
     config: EngineConfig
@@ -40,9 +41,10 @@ class BatchEngine:
         seed: int | None = None,
         concurrency: int = 32,
         timeout_s: float = 60,  # noqa: ARG002  (a job has no limit for one item)
+        schema: Mapping[str, Any] | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> list[Completion]:
-        """One completion a conversation, in order.
+        """One completion a conversation, in order; with ``schema`` (JSON Schema) an answer can have no other form.
 
         Raises:
             EngineError: the job failed as a whole, for example because no engine could start.
@@ -53,7 +55,7 @@ class BatchEngine:
             for number, prompt in enumerate(prompts)
             if len(prompt) + max_tokens > self.config.max_model_len
         }
-        sampling = {"max_tokens": max_tokens, "temperature": temperature, **({} if seed is None else {"seed": seed})}
+        sampling = sampling_parameters(max_tokens, temperature, seed, schema)
         rows = [
             {"id": number, "tokenized_prompt": prompt, "sampling_params": sampling}
             for number, prompt in enumerate(prompts)
@@ -83,6 +85,18 @@ def processor_settings(folder: str, config: EngineConfig, concurrency: int) -> d
         "should_continue_on_error": True,
         "log_engine_metrics": False,
     }
+
+
+def sampling_parameters(
+    max_tokens: int, temperature: float, seed: int | None, schema: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Arguments of vLLM's ``SamplingParams``. Pure."""
+    made: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
+    if seed is not None:
+        made["seed"] = seed
+    if schema is not None:
+        made["structured_outputs"] = {"json": json.dumps(dict(schema))}
+    return made
 
 
 def is_refusal(error: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from flywheel.config import EngineConfig
 from flywheel.errors import EngineError
+from flywheel.inference import users
 from flywheel.inference.models import check_model_folder
 
 APP_PREFIX = "engine-"
@@ -64,12 +65,18 @@ def wait_ready(version: str, timeout_s: float) -> None:
     )
 
 
-def stop(version: str) -> None:
-    """Remove the engine of ``version``. Not there: nothing happens. Take it out of the routing first."""
+def stop(version: str) -> bool:
+    """Remove the engine of ``version`` unless somebody uses it (``users.using``). Take it out of the routing first.
+
+    Returns:
+        Whether nobody uses it, so that it is gone now.
+    """
     from ray import serve
 
-    if app_name(version) in running():
-        serve.delete(app_name(version))
+    with users.stopping(version) as unused:
+        if unused and app_name(version) in running():
+            serve.delete(app_name(version))
+    return unused
 
 
 def running() -> dict[str, str]:

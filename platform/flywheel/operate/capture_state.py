@@ -29,7 +29,8 @@ def ship_rest(config: FlywheelConfig) -> dict[str, Any]:
     """Ship what stopped replicas left. ``why`` says what kept the rest here; it is shipped at the next start."""
     folder, why = outbox_folder(config), None
     try:
-        report = ship_once(folder, open_lake(config).store, config.capture, Keyring(config.home_path()))
+        store = open_lake(config).store
+        report = ship_once(folder, store, config.capture, Keyring(config.home_path()).check_belongs(store))
         why = "; ".join(report.failed.values()) or None
     except FlywheelError as error:
         why = str(error)

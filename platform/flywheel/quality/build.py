@@ -25,6 +25,7 @@ from flywheel.telemetry import Progress, Silent
 R = TypeVar("R", bound=Record)
 
 ConsentRule = Callable[[Sequence[Inference], Sequence[Consent]], set[str]]
+HeardRule = Callable[[Sequence[Feedback], Sequence[Inference], Sequence[Consent]], list[Feedback]]
 """Ids of the inferences that may be trained on now; the capture package has the rule, the turn passes it."""
 
 Snapshot = Mapping[str, int | None]
@@ -81,6 +82,7 @@ def build(
     *,
     snapshot: Snapshot,
     consented: ConsentRule,
+    heard: HeardRule,
     excluded: Exclusions,
     work: Path,
     progress: Progress | None = None,
@@ -95,8 +97,8 @@ def build(
     inferences = [
         row for row in read(lake, config, "inferences", Inference, snapshot) if row.traffic_kind in (*TRAFFIC, "taught")
     ]
-    feedback = read(lake, config, "feedback", Feedback, snapshot)
     consents = read(lake, config, "consents", Consent, snapshot)
+    feedback = heard(read(lake, config, "feedback", Feedback, snapshot), inferences, consents)
     allowed = consented(inferences, consents)
     counted = trusted(inferences, feedback, config.quality.trust, consented=allowed)
     rows, drops = build_candidates(inferences, counted.feedback, consented=allowed, excluded=excluded)

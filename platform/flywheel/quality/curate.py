@@ -17,7 +17,7 @@ from flywheel.errors import NotFoundInLakeError
 from flywheel.lake.keys import Keyring
 from flywheel.lake.manifests import Manifest, content_id, write_manifest
 from flywheel.lake.tables import Lake
-from flywheel.quality.build import BuildResult, ConsentRule, Snapshot, build, quarantine_key
+from flywheel.quality.build import BuildResult, ConsentRule, HeardRule, Snapshot, build, quarantine_key
 from flywheel.quality.dedup import near_duplicates
 from flywheel.quality.filters import Columns, verdicts
 from flywheel.quality.filters_check import check_filter
@@ -66,6 +66,7 @@ def curate(
     *,
     snapshot: Snapshot,
     consented: ConsentRule,
+    heard: HeardRule,
     excluded: Exclusions,
     turn_id: str,
     live_model: Path,
@@ -74,7 +75,10 @@ def curate(
     progress: Progress | None = None,
 ) -> Dataset:
     """All steps in a row, with the configured filter. A turn calls them one by one to persist each."""
-    built = build(lake, config, snapshot=snapshot, consented=consented, excluded=excluded, work=work, progress=progress)
+    built = build(
+        lake, config, snapshot=snapshot, consented=consented, heard=heard, excluded=excluded, work=work,
+        progress=progress,
+    )  # fmt: skip
     base = Path(config.quality.reward.base or live_model)
     models = train_reward(lake, config, built, base=base, code_version=code_version, progress=progress)
     scored = score(lake, config, built, models, live_model=live_model, progress=progress)

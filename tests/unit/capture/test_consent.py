@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flywheel.capture.consent import allowed, consented_ids, latest
-from flywheel.records import Consent, Inference, Message
+from flywheel.capture.consent import allowed, consented_ids, heard, latest
+from flywheel.records import Consent, Feedback, Inference, Message
 
 T0 = datetime(2025, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -99,6 +99,16 @@ def test_ids_of_rows():
     assert consented_ids(ROWS, SAID, "evaluation", T0 + 40 * DAY) == {"e"}
     assert consented_ids(ROWS, SAID, "third_party", T0 + 40 * DAY) == set()
     assert consented_ids([], SAID, "training", T0) == set()
+
+
+def test_who_withdrew_is_heard_about_own_answers_alone():
+    said = [
+        Feedback(feedback_id=f"{answer}-{by}", inference_id=answer, flow="f", ts=T0, subject=by, kind="thumbs", value=1)
+        for answer, by in (("a", "s"), ("a", "t"), ("c", "s"), ("c", "t"), ("c", "w"), ("unknown", "s"))
+    ]
+    kept = heard(said, ROWS, SAID, "training", T0 + 40 * DAY)
+    assert [row.feedback_id for row in kept] == ["a-s", "a-t", "c-t", "c-w"]
+    assert heard(said, ROWS, SAID, "evaluation", T0 + 40 * DAY) == said
 
 
 def test_ids_of_a_table_equal_those_of_rows():

@@ -73,7 +73,9 @@ def test_the_model_before_stays_up_while_its_successor_is_watched(monkeypatch):
         monkeypatch.setattr("flywheel.gateway.reconcile.utcnow", lambda: V2.ts + timedelta(minutes=minutes))
         monkeypatch.setattr("flywheel.gateway.reconcile.grace_s", lambda _: -1.0)
         running = {"engine-v1": "RUNNING", "engine-v2": "RUNNING"}
-        made = Controller(store, config, statuses=lambda: running, start=print, stop=stopped.append)
+        made = Controller(
+            store, config, statuses=lambda: running, start=print, stop=lambda version: not stopped.append(version)
+        )
         made.memory.last_named["v1"] = -1e9
         stopped.clear()
         made.cycle()
@@ -112,7 +114,13 @@ def world():
             raise ValueError("no tokenizer")
         statuses[f"engine-{variant.version}"] = "RUNNING"
 
-    controller = Controller(store, FlywheelConfig(), statuses=lambda: dict(statuses), start=start, stop=stopped.append)
+    controller = Controller(
+        store,
+        FlywheelConfig(),
+        statuses=lambda: dict(statuses),
+        start=start,
+        stop=lambda version: not stopped.append(version),
+    )
     return store, controller, started, stopped, statuses
 
 

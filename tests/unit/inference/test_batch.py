@@ -1,11 +1,14 @@
 """The batch job's configuration and row mapping; the job itself runs in tests/integration."""
 
+import json
+
 import pytest
 
 from flywheel.config import EngineConfig
 from flywheel.errors import EngineError
 from flywheel.inference import batch
-from flywheel.inference.batch import BatchEngine, as_completion, processor_settings
+from flywheel.inference.batch import BatchEngine, as_completion, processor_settings, sampling_parameters
+from flywheel.judging.prompts import CHOICE_SCHEMA
 from flywheel.records import Message
 from flywheel.testing import make_tiny_model
 
@@ -68,6 +71,13 @@ def test_order_ids_and_prompts_that_no_engine_takes(folder, monkeypatch):
     assert int(done[2].text) > int(done[0].text) > 2
     assert done[3].error == "the job gave no answer to this case"
     assert BatchEngine(str(folder), CPU)("v1", [], max_tokens=16) == []
+
+
+def test_vllm_is_told_the_form_of_the_answer():
+    greedy = sampling_parameters(32, 0.0, None, CHOICE_SCHEMA)
+    assert (greedy["temperature"], greedy["max_tokens"]) == (0.0, 32)
+    assert json.loads(greedy["structured_outputs"]["json"]) == CHOICE_SCHEMA
+    assert sampling_parameters(32, 0.0, None, None).keys() == {"max_tokens", "temperature"}
 
 
 def test_prompts_are_those_of_the_models_chat_template(folder):

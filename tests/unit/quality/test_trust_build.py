@@ -27,8 +27,8 @@ def test_suspect_rows_are_named_counted_and_kept_where_they_can_be_seen(inferenc
     config = FlywheelConfig(flow="f", home=tmp_path)
     made = build(
         lake, config, snapshot={name: lake.version(name) for name in ("inferences", "feedback")},
-        consented=lambda inferences, _: {row.inference_id for row in inferences}, excluded=Exclusions(),
-        work=tmp_path / "work",
+        consented=lambda inferences, _: {row.inference_id for row in inferences}, heard=lambda rows, *_: rows,
+        excluded=Exclusions(), work=tmp_path / "work",
     )  # fmt: skip
     assert not {row.inference_id for row in made.rows()} & {f"h-{n}" for n in range(6)}
     assert made.dropped["quarantined"] == 6

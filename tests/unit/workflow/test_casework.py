@@ -112,7 +112,7 @@ def test_training_sees_nothing_near_a_case_and_nothing_of_its_session(flow, tmp_
     _, artifact, done = split_now(flow)
     built = build(
         flow.lake, flow.config, snapshot=done["snapshot"]["tables"], work=tmp_path,
-        consented=lambda rows, _: {row.inference_id for row in rows},
+        consented=lambda rows, _: {row.inference_id for row in rows}, heard=lambda rows, *_: rows,
         excluded=Exclusions.model_validate(artifact["excluded"]),
     )  # fmt: skip
     assert [row.inference_id for row in built.rows()] == [other.inference_id]

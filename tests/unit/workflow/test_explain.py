@@ -48,8 +48,10 @@ class Curated:
         self.append("inferences", [*self.rows, self.silent, self.again])
         self.append("feedback", [thumb(row) for row in [*self.rows, self.again]])
         self.snapshot = {table: self.lake.version(table) for table in ("inferences", "feedback")}
-        self.built = build(self.lake, self.config, snapshot=self.snapshot, work=folder / "work", excluded=Exclusions(),
-                           consented=lambda rows, _: {row.inference_id for row in rows})  # fmt: skip
+        self.built = build(
+            self.lake, self.config, snapshot=self.snapshot, work=folder / "work", excluded=Exclusions(),
+            consented=lambda rows, _: {row.inference_id for row in rows}, heard=lambda rows, *_: rows,
+        )  # fmt: skip
         values = [{"agreement": 0.1 * place + 0.1, "explicit": 1.0, "format": 1.0} for place in range(6)]
         self.append("signals", [
             Signal(inference_id=row.inference_id, signal=name, version=f"{name}-1", value=value)

@@ -50,6 +50,26 @@ def test_a_submitted_job_keeps_nothing_below_its_working_folder(monkeypatch, pai
         job_config(options(*pairs))
 
 
+def test_a_submitted_job_writes_no_file_where_it_is_removed(monkeypatch, tmp_path):
+    monkeypatch.setenv(RAY_JOB, "{}")
+    given = options("home=/state")
+    given.out = Path("filter.yaml")
+    with pytest.raises(ConfigError, match=r"^--out is filter.yaml, relative .*: --out /some/file"):
+        job_config(given)
+    given.out = tmp_path / "filter.yaml"
+    job_config(given)
+
+
+def test_what_a_job_writes_is_for_its_user_alone(tmp_path):
+    before = os.umask(0o022)
+    try:
+        job_config(options())
+        (tmp_path / "written").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "written").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     "pairs", [["home=/state"], ["home=~/state", "lake.uri=s3://bucket/x"], ["home=/a", "lake.uri=/b"]]
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import flywheel
-from flywheel.capture.consent import consented_ids
+from flywheel.capture.consent import consented_ids, heard
 from flywheel.config import FlywheelConfig, config_hash
 from flywheel.errors import NotFoundInLakeError, UsageError
 from flywheel.evaluation import cases as suites
@@ -61,7 +61,8 @@ def _mine(lake: Lake, config: FlywheelConfig, progress: Progress) -> MiningRepor
         for row in lake.records("inferences", Inference, flow=flow)
         if row.traffic_kind in TRAFFIC and not row.ranking  # a ranked list is no question that a model answers
     ]
-    feedback = lake.records("feedback", Feedback, flow=flow)
+    consents, now = lake.records("consents", Consent, flow=flow), utcnow()
+    feedback = heard(lake.records("feedback", Feedback, flow=flow), rows, consents, "evaluation", now)
     signs = signs_of_failure(rows, feedback, lake.records("judgements", Judgement, flow=flow))
     stored = suites.stored_cases(lake, flow)
     failures, halves = split_failures(
@@ -71,7 +72,7 @@ def _mine(lake: Lake, config: FlywheelConfig, progress: Progress) -> MiningRepor
         seed=config.seed,
         decided=decided_sides(lake, flow, stored),
     )
-    allowed = consented_ids(rows, lake.records("consents", Consent, flow=flow), "evaluation", utcnow())
+    allowed = consented_ids(rows, consents, "evaluation", now)
     by_id = {row.inference_id: row for row in rows if row.inference_id in allowed}
     progress.update(0, None, "clustering")
     mined = mining.mine(

@@ -12,11 +12,12 @@ from flywheel.errors import UsageError
 from flywheel.evaluation.cases import load_cases
 from flywheel.evaluation.run import drawn
 from flywheel.evaluation.sampling import Sampling
+from flywheel.inference.batch import BatchEngine
 from flywheel.judging import calibration, store
 from flywheel.judging.calibration import Calibration, Mode
 from flywheel.judging.drift import check_drift, drifted
 from flywheel.judging.endpoint import Endpoint, is_inside
-from flywheel.judging.engines import BatchEngine, RunningEngine
+from flywheel.judging.engines import BatchJob, RunningEngine
 from flywheel.judging.evidence import JudgeEvidence
 from flywheel.judging.judge import EVALUATION, Judge, LanguageJudge, Pair, judge_version
 from flywheel.judging.targets import human_marks, human_pairs
@@ -281,10 +282,9 @@ def _own_model(lake: Lake, config: FlywheelConfig) -> Iterator[Judge]:
     engine = config.engine.model_copy(update={"max_model_len": settings.max_model_len})
     with connected(config):
         if settings.backend == "batch":
-            batch = BatchEngine(
-                variant.folder, engine, constrained=settings.form == "json_schema", max_tokens=settings.max_tokens
-            )
-            yield LanguageJudge(version, batch, settings.criterion)
+            batch = BatchEngine(variant.folder, engine)
+            ask = BatchJob(variant.version, batch, settings.form == "json_schema", settings.max_tokens)
+            yield LanguageJudge(version, ask, settings.criterion)
             return
         with serving(lake, config.model_copy(update={"engine": engine}), variant):
             running = RunningEngine(
@@ -298,11 +298,15 @@ def _variant(lake: Lake, config: FlywheelConfig) -> Variant:
     return Variant(version=found.version, folder=str(found.folder))
 
 
+_BACKENDS: Final = {"batch": "batch-2"}  # the first one's prompts began twice where the tokenizer adds a begin token
+
+
 def _judge_version(config: FlywheelConfig, variant: Variant | None) -> str:
     """Address and name of an endpoint's model, or our version's name, which is made of its content; and settings."""
     settings = config.judging
     model = {
-        "backend": settings.backend, "url": settings.url, "form": settings.form, "max_tokens": settings.max_tokens,
+        "backend": _BACKENDS.get(settings.backend, settings.backend), "url": settings.url, "form": settings.form,
+        "max_tokens": settings.max_tokens,
         "model": variant.version if variant else settings.model, "revision": settings.revision,
         "dtype": config.engine.dtype if variant else None,
     }  # fmt: skip

@@ -91,7 +91,8 @@ def _sweep(
     check_disk(config.home_path())
     with connected(config):
         turn = _scored_turn(lake, config) or _score(lease, lake, config, progress)
-        context = Context(lake, config, Keyring(config.home_path()), turn, work_folder(config, turn))
+        keyring = Keyring(config.home_path()).check_belongs(lake.store)
+        context = Context(lake, config, keyring, turn, work_folder(config, turn))
         done = {step: turn.read(step_key(step)) or {} for step in NEEDED}
         lease.check()
         progress.start("sweep", f"candidates of {turn.turn_id}")

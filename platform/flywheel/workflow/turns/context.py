@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import flywheel
-from flywheel.capture.consent import consented_ids
+from flywheel.capture.consent import consented_ids, heard
 from flywheel.config import FlywheelConfig
 from flywheel.lake.keys import Keyring
 from flywheel.lake.tables import Lake
-from flywheel.records import Consent, Inference, Purpose, utcnow
+from flywheel.records import Consent, Feedback, Inference, Purpose, utcnow
 from flywheel.workflow.turns.steps import TurnHandle
 
 
@@ -31,6 +31,11 @@ class Context:
 
     def consented(self, inferences: list[Inference], purpose: Purpose) -> set[str]:
         """Ids that may be used for ``purpose`` now, by the consents as they stand now."""
-        return consented_ids(
-            inferences, self.lake.records("consents", Consent, flow=self.config.flow), purpose, utcnow()
-        )
+        return consented_ids(inferences, self._consents(), purpose, utcnow())
+
+    def heard(self, feedback: list[Feedback], inferences: list[Inference], purpose: Purpose) -> list[Feedback]:
+        """Reactions that may be used for ``purpose`` now where their inferences may; see ``capture.consent.heard``."""
+        return heard(feedback, inferences, self._consents(), purpose, utcnow())
+
+    def _consents(self) -> list[Consent]:
+        return self.lake.records("consents", Consent, flow=self.config.flow)

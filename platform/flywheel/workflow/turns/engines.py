@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from flywheel.config import FlywheelConfig
-from flywheel.inference import engines
+from flywheel.inference import engines, users
 from flywheel.lake.tables import Lake
 from flywheel.rollout import routing
 from flywheel.rollout.routing import Variant
@@ -17,19 +17,20 @@ CONTROLLER = "controller"
 
 @contextlib.contextmanager
 def serving(lake: Lake, config: FlywheelConfig, *variants: Variant, wait: bool = True) -> Iterator[None]:
-    """Have these engines running. Those that no gateway needs are stopped again, also when a killed run left them.
+    """Have these engines running. Those that nobody else needs are stopped again, also when a killed run left them.
 
     All are deployed here, one after another: building a Serve application is not safe while another thread talks
     to Serve (Ray registers modules globally meanwhile). With ``wait=False`` the caller waits for each
     (``engines.wait_ready``), in threads if it likes.
     """
-    for variant in variants:
-        engines.start(variant.version, variant.folder, config.engine, wait=False)
     try:
-        if wait:
+        with users.using(sorted({variant.version for variant in variants})):
             for variant in variants:
-                engines.wait_ready(variant.version, config.engine.start_timeout_s)
-        yield
+                engines.start(variant.version, variant.folder, config.engine, wait=False)
+            if wait:
+                for variant in variants:
+                    engines.wait_ready(variant.version, config.engine.start_timeout_s)
+            yield
     finally:
         needed = routed(lake, config)
         for variant in variants:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from flywheel.config import FlywheelConfig, load
 from flywheel.config.loader import parse_overrides
 from flywheel.errors import ConfigError, FlywheelError
-from flywheel.telemetry import Silent
+from flywheel.telemetry import Silent, private_files
 
 RAY_JOB: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray's job manager sets it for the driver of a submitted job, and for nothing else."""
@@ -51,24 +51,28 @@ def _options(description: str | None) -> Namespace:
 
 
 def job_config(options: Namespace) -> FlywheelConfig:
-    """The configuration of ``--config`` and ``--set``.
+    """The configuration of ``--config`` and ``--set``. From now on this process writes files for its user alone.
 
     Raises:
         ConfigError: also if a submitted job would keep something below its working folder, which Ray removes.
     """
+    private_files()
     config = load(FlywheelConfig, options.config, parse_overrides(options.set))
     if RAY_JOB in os.environ:
         _check_lasting("home", str(config.home))
         if config.lake.uri and "://" not in config.lake.uri:
             _check_lasting("lake.uri", config.lake.uri)
+        if getattr(options, "out", None) is not None:
+            _check_lasting("--out", str(options.out))
     return config
 
 
-def _check_lasting(key: str, folder: str) -> None:
-    if not Path(folder).expanduser().is_absolute():
+def _check_lasting(key: str, path: str) -> None:
+    if not Path(path).expanduser().is_absolute():
+        how = f"{key} /some/file" if key.startswith("--") else f"--set {key}=/some/folder"
         raise ConfigError(
-            f"{key} is {folder}, relative to the working folder, of which a Ray job has a copy that Ray removes; "
-            f"give an absolute one: --set {key}=/some/folder"
+            f"{key} is {path}, relative to the working folder, of which a Ray job has a copy that Ray removes; "
+            f"give an absolute one: {how}"
         )
 
 

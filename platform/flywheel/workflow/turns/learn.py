@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flywheel.capture.consent import consented_ids
+from flywheel.capture.consent import consented_ids, heard
 from flywheel.capture.leaks import scan as scan_texts
 from flywheel.config import FilterConfig, load
 from flywheel.errors import LeakError, UsageError
@@ -18,7 +18,7 @@ from flywheel.quality.reward import RewardModels, train_reward
 from flywheel.quality.rows import Exclusions
 from flywheel.quality.score import ScoreResult
 from flywheel.quality.score import score as score_rows
-from flywheel.records import Consent, Example, Inference, utcnow
+from flywheel.records import Consent, Example, Feedback, Inference, utcnow
 from flywheel.registry.versions import register as register_model
 from flywheel.registry.versions import resolve
 from flywheel.review.labels import read_labels
@@ -41,11 +41,15 @@ def candidates(context: Context, done: dict[str, Artifact], progress: Progress) 
         statements: list[Consent] = list(consents)
         return consented_ids(rows, statements, "training", utcnow())
 
+    def listened(reactions: Any, inferences: Any, consents: Any) -> list[Feedback]:
+        return heard(reactions, inferences, consents, "training", utcnow())
+
     found = build(
         context.lake,
         context.config,
         snapshot={**done["snapshot"]["tables"], "consents": context.lake.version("consents")},
         consented=allowed,
+        heard=listened,
         excluded=Exclusions.model_validate(done["split"]["excluded"]),
         work=context.work / "candidates",
         progress=progress,

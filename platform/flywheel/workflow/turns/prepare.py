@@ -73,7 +73,7 @@ def split(context: Context, done: dict[str, Artifact], progress: Progress) -> Ar
         return [] if version is None else lake.records(table, model, flow=config.flow, at=version)
 
     inferences = [row for row in rows("inferences", Inference) if row.traffic_kind in TRAFFIC]
-    feedback = rows("feedback", Feedback)
+    feedback = context.heard(rows("feedback", Feedback), inferences, "evaluation")
     progress.update(0, None, "splitting failures")
     stored = suites.stored_cases(lake, config.flow)
     failures, halves = split_failures(
