@@ -94,13 +94,15 @@ def draw(rows: list[dict[str, Any]], at_the_end: float, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
     right = [100 * row["right"] for row in rows] + [100 * at_the_end]
     axes.plot(range(len(right)), right, marker="o", color="#1f77b4")
-    for number, row in enumerate(rows):
-        minutes = "" if row["seconds_to_fix"] is None else f", {row['seconds_to_fix'] / 60:.0f} min"
+    for place, share in enumerate(right):
         axes.annotate(
-            f"{row['decision']}{minutes}", (number + 0.5, (right[number] + right[number + 1]) / 2),
-            xytext=(0, -14), textcoords="offset points", ha="center", fontsize=8, color="#555555",
-        )  # fmt: skip
-    axes.set_xticks(range(len(right)), ["before", *(f"after turn {row['round']}" for row in rows)])
+            f"{share:.1f}", (place, share), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8
+        )
+    for number, row in enumerate(rows):
+        seconds = row["seconds_to_fix"]
+        said = "rejected" if seconds is None else f"promoted\n{seconds / 60:.0f} min after\nthe first correction"
+        axes.annotate(said, (number + 0.5, 4), ha="center", va="bottom", fontsize=7, color="#555555")
+    axes.set_xticks(range(len(right)), ["before", *(f"turn {row['round']}" for row in rows)])
     axes.set_ylabel("users' requests answered right, %")
     axes.set_ylim(0, 100)
     axes.grid(axis="y", alpha=0.3)
