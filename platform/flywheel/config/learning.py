@@ -39,7 +39,13 @@ class RewardModelConfig(Config):
     max_pairs: int = Field(default=2_000, ge=1, description="training rows of one fold at the most, drawn by hash")
     max_length: int = Field(default=192, gt=0, description="tokens of prompt plus answer")
     actors: int = Field(default=1, ge=1, description="scoring actors in the Ray Data pool")
-    num_cpus: float = Field(default=0.5, ge=0, description="logical CPUs of one scoring actor")
+    num_cpus: float = Field(default=0.5, ge=0, description="logical CPUs of one fold's training and one scoring actor")
+    num_gpus: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="GPUs of one fold's training and one scoring actor; 0: CPUs, small bases only",
+    )
 
 
 class FilterConfig(Config):

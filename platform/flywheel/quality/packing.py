@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flywheel.quality.device import mixed
+
 if TYPE_CHECKING:
     import torch
 
@@ -41,7 +43,7 @@ def pack(prompt: Sequence[int], answers: Sequence[Sequence[int]], *, eos: int, m
     return Packed(ids, positions, segments, ends)
 
 
-def collate(rows: Sequence[Packed], *, pad: int, device: str = "cpu") -> dict[str, torch.Tensor]:
+def collate(rows: Sequence[Packed], *, pad: int, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     """Pad to the longest row: ids and positions (B, L), an additive float mask (B, 1, L, L)."""
     import torch
 
@@ -62,14 +64,16 @@ def collate(rows: Sequence[Packed], *, pad: int, device: str = "cpu") -> dict[st
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
-def answer_scores(model: Any, rows: Sequence[Packed], *, pad: int, device: str = "cpu") -> list[torch.Tensor]:
-    """Rewards of every answer of every row; one tensor (answers,) a row."""
+def answer_scores(model: Any, rows: Sequence[Packed], *, pad: int) -> list[torch.Tensor]:
+    """Rewards of every answer of every row, on the model's device; one float32 tensor (answers,) a row."""
     import torch
 
-    hidden = model.base_model(**collate(rows, pad=pad, device=device), use_cache=False).last_hidden_state
+    inputs = collate(rows, pad=pad, device=model.device)
+    with mixed(model.device.type):
+        hidden = model.base_model(**inputs, use_cache=False).last_hidden_state
     flat = [(index, end) for index, row in enumerate(rows) for end in row.ends]
     where = torch.tensor(flat, device=hidden.device)
-    scores = model.score(hidden[where[:, 0], where[:, 1]])[:, 0]
+    scores = model.score(hidden[where[:, 0], where[:, 1]].float())[:, 0]
     return list(torch.split(scores, [len(row.ends) for row in rows]))
 
 

@@ -41,8 +41,8 @@ MIN_TRAIN_ROWS = 40
 
 
 LARGEST_BASE_GB = 2.0
-"""Weights of a base, as they lie on the disk. Trained whole in float32 with AdamW they take some eight times as much
-memory, in each fold at once, and reward models are trained and asked on CPUs."""
+"""Weights of a base, as they lie on the disk, that CPUs train. Trained whole in float32 with AdamW they take some eight
+times as much memory, in each fold at once."""
 
 REPORT_VERSION = 1
 """Raise it when the report changes: models are then judged anew, and not found with a report of the old form."""
@@ -118,8 +118,10 @@ def train_reward(
         return RewardModels(
             id=identity, folds=[], reason=f"a fold has {smallest} pairs, at least {MIN_TRAIN_ROWS} needed"
         )
-    refuse_large(base)
-    remote: Any = ray.remote(num_cpus=settings.num_cpus, max_retries=2)  # Any: Ray types positional calls only
+    if not settings.num_gpus:
+        refuse_large(base)
+    # Any: Ray types positional calls only
+    remote: Any = ray.remote(num_cpus=settings.num_cpus, num_gpus=settings.num_gpus or None, max_retries=2)
     task = remote(_fit_fold)
     futures = [
         task.remote(
@@ -161,8 +163,9 @@ def refuse_large(base: Path) -> None:
     size = sum(path.stat().st_size for path in base.glob("*.safetensors")) / 1e9
     if size > LARGEST_BASE_GB:
         raise ModelError(
-            f"{base.name} has {size:.1f} GB of weights, and reward models, which train on CPUs, start from at most "
-            f"{LARGEST_BASE_GB:g}. Set quality.reward.base to a small model (`tiny` will do) or an encoder."
+            f"{base.name} has {size:.1f} GB of weights, and on CPUs reward models start from at most "
+            f"{LARGEST_BASE_GB:g}. Set quality.reward.base to a small model (`tiny` will do) or an encoder, or "
+            "quality.reward.num_gpus to train on GPUs."
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from flywheel.config import RewardModelConfig
 from flywheel.errors import ModelError
+from flywheel.quality.device import TRAINING_BYTES, device, mixed
 from flywheel.quality.reward_choice import Choice, Fit, batch_loss, batches, prompt_of, rate
 from flywheel.quality.reward_features import describe
 from flywheel.quality.reward_head import HEAD_CONFIG, Head, Pairs, fit_head
@@ -35,7 +36,7 @@ class Embedder:
     """A frozen encoder: mean of the last layer over the tokens, unit length (Reimers and Gurevych 2019)."""
 
     def __init__(self, folder: Path, max_length: int) -> None:
-        """Load ``folder`` on one thread.
+        """Load ``folder`` on the GPU of this task or actor, or on one thread.
 
         Raises:
             ModelError: it is no encoder in safetensors.
@@ -47,6 +48,7 @@ class Embedder:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             self.model: Any = AutoModel.from_pretrained(folder, dtype="float32", use_safetensors=True).eval()
+            self.model.to(device())
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{folder} cannot become a reward model: {error}. Name another quality.reward.base."
@@ -65,11 +67,11 @@ class Embedder:
                 batch = self.tokenizer(
                     [texts[place] for place in places], truncation=True, max_length=self.max_length, padding=True,
                     return_tensors="pt",
-                )  # fmt: skip
+                ).to(self.model.device)  # fmt: skip
                 hidden = self.model(**batch).last_hidden_state
                 seen = batch["attention_mask"][..., None]
                 mean = (hidden * seen).sum(1) / seen.sum(1).clamp(min=1)
-                found[places] = torch.nn.functional.normalize(mean, dim=1).numpy()
+                found[places] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
         return found
 
 
@@ -117,6 +119,7 @@ def fit_cross(choices: Sequence[Choice], *, base: Path, out: Path, config: Rewar
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model, tokenizer = load_cross(base)
+    onto(model, config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
     sizes = [sum(map(len, choice.answers)) + len(prompt_of(choice)) for choice in choices]
     steps = [batch for epoch in range(config.epochs) for batch in batches(sizes, config.batch_size, seed + epoch)]
@@ -140,6 +143,37 @@ def fit_cross(choices: Sequence[Choice], *, base: Path, out: Path, config: Rewar
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
     return Fit(len(choices), len(losses), losses[0], losses[-1], right / len(choices))
+
+
+def onto(model: Any, config: RewardModelConfig) -> None:
+    """Move a model that is to be trained to the GPU of this task, if it has one.
+
+    Raises:
+        ModelError: a GPU is asked for and not there, or the weights and what training them takes do not fit.
+    """
+    import torch
+
+    where = device()
+    if config.num_gpus and where == "cpu":
+        raise ModelError("quality.reward.num_gpus asks for a GPU that torch does not see: install torch with CUDA.")
+    if where != "cpu":
+        there = torch.cuda.mem_get_info()[1] * min(1.0, config.num_gpus)
+        refuse_crowded(sum(one.numel() for one in model.parameters()), there)
+    model.to(where)
+
+
+def refuse_crowded(parameters: int, memory_bytes: float) -> None:
+    """Refuse a model whose training does not fit into its share of a GPU; activations come on top.
+
+    Raises:
+        ModelError: says what is needed and what is there.
+    """
+    needed = parameters * TRAINING_BYTES
+    if needed > memory_bytes:
+        raise ModelError(
+            f"training a reward model of {parameters / 1e9:.1f} billion parameters takes {needed / 1e9:.0f} GB of GPU "
+            f"memory at least, and there are {memory_bytes / 1e9:.0f}. Name a smaller quality.reward.base."
+        )
 
 
 def load_cross(folder: Path) -> tuple[Any, Any]:
@@ -167,8 +201,10 @@ def cross_scores(model: Any, tokenizer: Any, choices: Sequence[Choice], max_leng
     import torch
 
     rows = [_pair(tokenizer, prompt_of(choice), answer, max_length) for choice in choices for answer in choice.answers]
-    batch = tokenizer.pad(rows, return_tensors="pt")
-    logits = model(**batch).logits[:, 0]
+    batch = tokenizer.pad(rows, return_tensors="pt").to(model.device)
+    with mixed(model.device.type):
+        logits = model(**batch).logits[:, 0]
+    logits = logits.float()
     return list(torch.split(logits, [len(choice.answers) for choice in choices]))
 
 
@@ -187,7 +223,7 @@ class EncoderScorer:
     """A saved encoder reward model in memory; call it with choices, get the rewards of their answers."""
 
     def __init__(self, folder: Path, max_length: int) -> None:
-        """Load ``folder``, a head or a cross-encoder, on one thread."""
+        """Load ``folder``, a head or a cross-encoder, on the GPU of this task or actor, or on one thread."""
         import torch
 
         torch.set_num_threads(1)
@@ -198,7 +234,7 @@ class EncoderScorer:
             self.embed = Embedder(folder, int(about["max_length"]))
         else:
             self.model, self.tokenizer = load_cross(folder)
-            self.model.eval()
+            self.model.eval().to(device())
 
     def __call__(self, choices: Sequence[Choice]) -> list[list[float]]:
         """Rewards, one list a choice in the order of its answers."""

@@ -1,4 +1,6 @@
-"""Fit and run one reward model: one process, one thread, the same weights for the same input.
+"""Fit and run one reward model: one process, on the GPU that Ray gave it or on one thread.
+
+On a thread the same input gives the same weights; GPUs add up in whatever order they like.
 
 What it becomes follows from the base: a decoder with a chat template gets a value head and is trained whole, an
 encoder stays frozen under a head, or becomes a cross-encoder (``variant: full``); see ``reward_encoder``.
@@ -13,9 +15,10 @@ from typing import Any
 
 from flywheel.config import RewardModelConfig
 from flywheel.errors import ModelError
+from flywheel.quality.device import device
 from flywheel.quality.packing import Packed, answer_scores, encode_row, pack
 from flywheel.quality.reward_choice import Choice, Fit, batch_loss, batches, rate
-from flywheel.quality.reward_encoder import EncoderScorer, fit_cross, fit_frozen, is_head
+from flywheel.quality.reward_encoder import EncoderScorer, fit_cross, fit_frozen, is_head, onto
 
 __all__ = ["Choice", "Fit", "Scorer", "fit", "is_encoder", "load"]
 
@@ -58,6 +61,7 @@ def _fit_decoder(choices: Sequence[Choice], *, base: Path, out: Path, config: Re
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model, tokenizer = load(base)
+    onto(model, config)
     rows = _encode(tokenizer, choices, config.max_length)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
     sizes = [len(row.ids) for row in rows]
@@ -108,7 +112,7 @@ class Scorer:
     """A saved reward model in memory; call it with choices, get the rewards of their answers."""
 
     def __init__(self, folder: Path, max_length: int) -> None:
-        """Load ``folder`` on one thread."""
+        """Load ``folder`` on the GPU of this task or actor, or on one thread."""
         import torch
 
         torch.set_num_threads(1)
@@ -116,7 +120,7 @@ class Scorer:
         self.encoder = EncoderScorer(folder, max_length) if is_head(folder) or is_encoder(folder) else None
         if self.encoder is None:
             self.model, self.tokenizer = load(folder)
-            self.model.eval()
+            self.model.eval().to(device())
 
     def __call__(self, choices: Sequence[Choice]) -> list[list[float]]:
         """Rewards, one list a choice in the order of its answers."""

@@ -23,6 +23,7 @@ from flywheel.lake.manifests import content_id
 from flywheel.lake.store import ObjectStore
 from flywheel.lake.tables import Lake, Part
 from flywheel.quality.build import BuildResult
+from flywheel.quality.device import device
 from flywheel.quality.folds import Folds, make_folds
 from flywheel.quality.pairs import AnswerPool, contrasts
 from flywheel.quality.reward import RewardModels
@@ -207,6 +208,7 @@ def _rewards(
         fn_constructor_args=(store, prefixes, config.max_length),
         compute=ray.data.ActorPoolStrategy(size=config.actors),
         num_cpus=config.num_cpus,
+        num_gpus=config.num_gpus or None,
     )
     scored: dict[str, dict[str, Any]] = {}
     for batch in data.iter_rows():
@@ -226,7 +228,7 @@ def _choice(row: Candidate, pool: AnswerPool, config: RewardModelConfig) -> dict
 
 
 class RewardActor:
-    """One scoring actor: holds every fold's model (fetched once) and scores one batch a call."""
+    """One scoring actor: holds the folds' models (on a GPU one at a time) and scores one batch a call."""
 
     def __init__(self, store: ObjectStore, prefixes: list[str], max_length: int) -> None:
         """Remember where the models are; they are loaded when the first batch of their fold arrives."""
@@ -250,6 +252,8 @@ class RewardActor:
 
     def _model(self, fold: int) -> Scorer:
         if fold not in self._models:
+            if device() != "cpu":
+                self._models.clear()  # batches come fold by fold
             with tempfile.TemporaryDirectory(prefix="flywheel-scorer-") as folder:
                 self._store.download_folder(self._prefixes[fold], Path(folder))
                 self._models[fold] = Scorer(Path(folder), self._max_length)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from flywheel.errors import ModelError
+from flywheel.quality.device import device
 from flywheel.quality.signals.batches import padded_tokens, token_batches
 
 if TYPE_CHECKING:
@@ -91,13 +92,6 @@ def loaded(kind: Any, folder: str, **options: Any) -> tuple[Any, Any]:
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval().to(device()), tokenizer
-
-
-def device() -> str:
-    """A GPU where the actor was given one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def pad(tokenizer: Any, batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
