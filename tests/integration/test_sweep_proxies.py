@@ -81,7 +81,7 @@ def test_asha_stops_the_noisy_and_a_rerun_repeats_no_rung(base, tmp_path):
         "noisy": [*examples(range(10)), *examples(range(10), OTHER)],
         "wrong": examples(range(20), OTHER),
     }
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
     try:
         where = arena(base, tmp_path)
         found = contest(where, filters, Silent())

@@ -25,7 +25,7 @@ def main(home: Path, log: Path, seconds: float) -> None:
     trials.study = noted
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
     lake, config, built, scored, labels = small_sweep.world(home)
     sweep(lake, config, built, scored, labels, out=home / "filter.yaml")
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flywheel.quality.trust.sides import apart
 from flywheel.quality.trust.statements import Bools, Floats, Ints
 
 LEAST_RELIABLE, MOST_RELIABLE = 0.5, 0.95
@@ -67,7 +68,7 @@ def dawid_skene(
     votes: Votes, *, prior: float = 0.8, prior_votes: float = 4.0, alternatives: float = 1.0, other: bool = True,
     leave_one_out: bool = True, rounds: int = 30, tolerance: float = 1e-4,
 ) -> Agreement:  # fmt: skip
-    """EM from ``prior`` until no reliability moves by more than ``tolerance``.
+    """EM until no reliability moves by more than ``tolerance``, from ``prior`` for all but those who stand ``apart``.
 
     Args:
         votes: at most one for an actor and cell.
@@ -79,7 +80,7 @@ def dawid_skene(
         rounds: at most.
         tolerance: of a reliability.
     """
-    reliability = np.full(votes.actors, prior)
+    reliability = np.where(apart(votes), LEAST_RELIABLE, prior)
     others = _others(votes)
     counts = (others > 0) if leave_one_out else np.ones(len(votes.actor), dtype=bool)
     evidence = np.bincount(votes.actor[counts], minlength=votes.actors)
