@@ -121,7 +121,7 @@ def train_reward(
     if not settings.num_gpus:
         refuse_large(base)
     # Any: Ray types positional calls only
-    remote: Any = ray.remote(num_cpus=settings.num_cpus, num_gpus=settings.num_gpus or None, max_retries=2)
+    remote: Any = ray.remote(num_cpus=settings.num_cpus, num_gpus=settings.num_gpus, max_retries=2)
     task = remote(_fit_fold)
     futures = [
         task.remote(
