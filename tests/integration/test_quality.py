@@ -129,7 +129,10 @@ def test_from_snapshot_to_dataset(cluster, model, traffic, tmp_path):
         assert consents == []
         return {row.inference_id for row in rows} - {refused}
 
-    steps = {"snapshot": snapshot, "consented": consented, "excluded": excluded}
+    def heard(rows, *_):
+        return rows
+
+    steps = {"snapshot": snapshot, "consented": consented, "heard": heard, "excluded": excluded}
     keyring = Keyring(tmp_path / "home")
     first = curate(lake, config, keyring, **steps, turn_id="t1", live_model=model, work=tmp_path / "one")
 

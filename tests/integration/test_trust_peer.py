@@ -25,9 +25,7 @@ def test_the_textbook_form_equals_crowd_kit():
     votes, item, label = crowd(np.random.default_rng(1), items=120, actors=15)
     table = pd.DataFrame({"task": item, "worker": votes.actor, "label": label})
     theirs = crowdkit.OneCoinDawidSkene(n_iter=100, tol=1e-9).fit(table)
-    ours = dawid_skene(
-        votes, alternatives=3, other=False, leave_one_out=False, prior_votes=0, rounds=200, tolerance=1e-9
-    )
+    ours = dawid_skene(votes, alternatives=3, other=False, judged_only=False, prior_votes=0, rounds=200, tolerance=1e-9)
     assert np.abs(ours.reliability - theirs.skills_.sort_index().to_numpy()).max() < 0.02  # they fit class priors, too
     believed = theirs.probas_.sort_index()[[0, 1, 2, 3]].to_numpy()
     assert (ours.believed.reshape(-1, 4).argmax(axis=1) == believed.argmax(axis=1)).mean() > 0.98

@@ -21,10 +21,10 @@ def crowd(seed=0, *, items=400, actors=40, each=6, labels=4):
     return votes, truth, reliability
 
 
-@pytest.mark.parametrize("leave_one_out", [False, True])
-def test_reliabilities_are_found(leave_one_out):
+@pytest.mark.parametrize("judged_only", [False, True])
+def test_reliabilities_are_found(judged_only):
     votes, truth, reliability = crowd()
-    found = dawid_skene(votes, alternatives=3, other=False, leave_one_out=leave_one_out, prior_votes=1)
+    found = dawid_skene(votes, alternatives=3, other=False, judged_only=judged_only, prior_votes=1)
     assert np.corrcoef(found.reliability, reliability)[0, 1] > 0.9
     assert np.abs(found.reliability - reliability).mean() < 0.06
     best = found.believed.reshape(-1, 4).argmax(axis=1)
@@ -69,3 +69,17 @@ def test_where_many_answers_are_good_another_one_says_nothing():
     assert loose.supported == pytest.approx(0.5)
     assert converges(one_each([(0, 0, "a", True)])) is None
     assert converges(one_each([(0, 0, "a", True), (1, 0, "a", True)])) == 1
+
+
+@pytest.mark.parametrize("right", [0.88, 0.95])
+def test_two_voices_a_prompt_are_enough(right):
+    """Most prompts of a product have no more; reliabilities stay where they are, and do not fall round by round."""
+    rng = np.random.default_rng(0)
+    said = [
+        (int(actor), item, 0 if rng.random() < right else int(rng.integers(1, 20)), True)
+        for item in range(1_000)
+        for actor in rng.choice(100, 2, replace=False)
+    ]
+    found = dawid_skene(one_each(said))
+    assert abs(found.mean - right) < 0.06
+    assert found.reliability.min() > 0.5

@@ -200,3 +200,20 @@ def test_the_demo_is_left_alone(inference, reaction, seed):
                                      feedback_id=f"{name}/{place}"))  # fmt: skip
     found = trusted(inferences, feedback, CONFIG, consented={row.inference_id for row in inferences})
     assert len(found.suspects) < 0.005 * len(feedback), Counter(one.reason for one in found.suspects)
+
+
+@pytest.mark.parametrize("right", [0.65, 0.8, 0.95])
+def test_where_most_prompts_have_two_voices_nobody_is_hostile_for_it(flow, right):
+    """Corrections by 150 people to 300 prompts, two each; people who err say something of their own."""
+    wrong = set()
+    for prompt in range(300):
+        for person in flow.rng.sample(range(150), 2):
+            said = f"the answer is number {prompt}"
+            if flow.rng.random() > right:
+                said = f"the answer of {person} is {flow.rng.randrange(10_000)}"
+            name = flow.ask(f"p{person}", question(prompt), "no idea", text=said)
+            if "answer of" in said:
+                wrong.add(name)
+    _, reasons = flow.judge()
+    lost = [name for name in reasons if name not in wrong]
+    assert len(lost) <= 0.03 * (600 - len(wrong)), Counter(reasons.values())

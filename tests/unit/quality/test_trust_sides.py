@@ -62,6 +62,32 @@ def test_people_of_another_language_are_not_apart_for_one_quarrel():
     assert dawid_skene(said).reliability.min() > 0.6
 
 
+def test_who_flatters_the_rest_and_lies_to_a_few_is_not_believed_by_anybody():
+    """Three accounts are the only link of a small community to the others, and look like them."""
+    rng = np.random.default_rng(2)
+    actor, item, answer = flow(rng, people=20, items=40, each=15)
+    accounts = np.repeat([120, 121, 122], 10)
+    cover = accounts, rng.integers(0, 200, 30), np.full(30, TRUTH)
+    lies = accounts, 1_000 + np.tile(np.arange(10), 3), np.full(30, LIE)
+    parts = [flow(rng, people=100, items=200, each=20), (actor + 100, item + 1_000, answer), cover, lies]
+    actor, item, answer = np.unique(np.stack(together(*parts)), axis=1)
+    said = votes(actor, item, answer)
+    assert not apart(said)[100:120].any()
+    found = dawid_skene(said)
+    assert found.reliability[100:120].min() > 0.6
+    assert found.supported[answer == LIE].max() < 0.2
+
+
+def test_a_rerun_finds_the_same():
+    """Where the iteration breaks down it goes on from a random direction."""
+    rng = np.random.default_rng(266)
+    for _ in range(50):
+        size = int(rng.integers(3, 12))
+        said = votes(rng.integers(0, size, 2 * size), rng.integers(0, size, 2 * size), rng.integers(0, 2, 2 * size))
+        found = {apart(said).tobytes() for _ in range(4)}
+        assert len(found) == 1
+
+
 def test_half_against_half_is_left_open():
     actor, item = np.repeat(np.arange(20), 30), np.tile(np.arange(30), 20)
     said = votes(actor, item, np.where(actor < 12, TRUTH, LIE))

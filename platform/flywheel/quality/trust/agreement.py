@@ -7,8 +7,11 @@ a product give a handful of votes each, too few for a confusion matrix. Three th
 - Answers are no closed set. The labels of an item are the answers that somebody voted on, and "another one".
 - A vote may be *against* an answer. With reliability q a vote for z has the likelihood ratio q / ((1-q) / K), a vote
   against z its inverse with K = 1, so an item's log-posterior is a sum of votes' weights.
-- A rater is judged by what the *others* say (``leave_one_out``): else a vote on a prompt that nobody else has seen
-  confirms itself, and reliabilities of raters with such prompts only say what they started from.
+- A rater is judged by votes on which somebody else spoke (``judged_only``): one on a prompt that nobody else has seen
+  confirms itself, and reliabilities of raters with such prompts would only say what they started from. The rater's own
+  word belongs to these votes' posterior. Left out, the mean over posteriors is that of the others' word, which is
+  right less often than both together: where most prompts have two raters, reliabilities then fall round by round,
+  below chance, whatever people say.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ class Agreement:
 
 def dawid_skene(
     votes: Votes, *, prior: float = 0.8, prior_votes: float = 4.0, alternatives: float = 1.0, other: bool = True,
-    leave_one_out: bool = True, rounds: int = 30, tolerance: float = 1e-4,
+    judged_only: bool = True, rounds: int = 30, tolerance: float = 1e-4,
 ) -> Agreement:  # fmt: skip
     """EM until no reliability moves by more than ``tolerance``, from ``prior`` for all but those who stand ``apart``.
 
@@ -76,17 +79,17 @@ def dawid_skene(
         prior_votes: weight of that mean, in votes, when an actor's own reliability is estimated.
         alternatives: K, over how many wrong answers errors spread. 1 is careful: two who err say the same.
         other: whether an item may have a right answer that nobody has named.
-        leave_one_out: judge an actor by the others only; False is the textbook's M-step.
+        judged_only: judge an actor by votes on which somebody else spoke; False is the textbook's M-step.
         rounds: at most.
         tolerance: of a reliability.
     """
     reliability = np.where(apart(votes), LEAST_RELIABLE, prior)
     others = _others(votes)
-    counts = (others > 0) if leave_one_out else np.ones(len(votes.actor), dtype=bool)
+    counts = (others > 0) if judged_only else np.ones(len(votes.actor), dtype=bool)
     evidence = np.bincount(votes.actor[counts], minlength=votes.actors)
     mean = prior
     for _ in range(rounds):
-        right = _right(votes, _weights(votes, reliability, alternatives), other=other, alone=leave_one_out)
+        right = _right(votes, _weights(votes, reliability, alternatives), other=other, alone=False)
         total = np.bincount(votes.actor[counts], right[counts], minlength=votes.actors)
         mean = float((right[counts].sum() + ANCHOR * prior) / (counts.sum() + ANCHOR))
         updated = (total + prior_votes * mean) / np.maximum(evidence + prior_votes, 1e-12)

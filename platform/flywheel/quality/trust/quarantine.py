@@ -146,9 +146,13 @@ def _contradicted(found: Evidence, config: TrustConfig) -> Bools:
     return (found.others >= config.min_voices) & (found.supported <= config.contradicted)
 
 
-def _hostile(found: Evidence, config: TrustConfig) -> Bools:  # noqa: ARG001
-    """Worse than a coin where others can tell: of such a rater nothing counts, not even what is confirmed."""
-    return (found.reliability < CHANCE)[found.actor]
+def _hostile(found: Evidence, config: TrustConfig) -> Bools:
+    """Worse than a coin where others can tell: of such a rater nothing counts, not even what is confirmed.
+
+    And worse than people are in general: where they hardly agree, the estimate of all falls towards a coin's.
+    """
+    general = found.agreement.mean - config.reliability_gap
+    return (found.reliability < min(CHANCE, general))[found.actor]
 
 
 def _unreliable(found: Evidence, config: TrustConfig) -> Bools:
