@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from flywheel.errors import EngineError
 from flywheel.inference import users
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -38,6 +39,28 @@ def test_in_use_and_free_again(address):
         assert (unused, other) == (False, True)
     with users.stopping("v1") as unused:
         assert unused
+
+
+def test_who_waits_for_a_stop_that_never_ends_is_told(address):
+    with users.stopping("v1") as unused:
+        assert unused
+        with pytest.raises(EngineError, match=r"stopping the engine of v1 for 0\.3 s"), users.using(["v1"], 0.3):
+            pytest.fail("it is being stopped")
+    with users.using(["v1"], 0.3):
+        pass
+
+
+def test_a_mark_outlives_its_worker(address):
+    import ray
+
+    with users.using(["v1"]):
+        (name,) = users._names()
+        mark = ray.get_actor(name, namespace=users.NAMESPACE)
+        ray.kill(mark, no_restart=False)
+        time.sleep(1)
+        with users.stopping("v1") as unused:
+            assert not unused
+    assert not users._names()
 
 
 def test_a_killed_user_uses_nothing(address):

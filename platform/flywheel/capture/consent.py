@@ -76,6 +76,12 @@ def consented_ids(
     }
 
 
+def withdrawn(consents: Iterable[Consent], purpose: Purpose, now: datetime) -> set[str]:
+    """Subjects whose latest statement about a purpose is a withdrawal."""
+    said = latest(consents, purpose, now)
+    return {subject for subject, statement in said.items() if statement.state == "withdrawn"}
+
+
 def heard(
     feedback: Iterable[Feedback],
     inferences: Iterable[Inference],
@@ -88,8 +94,7 @@ def heard(
     Who reacts to an own answer is heard wherever that answer may be used. A reaction states no consent of its own; so
     who never said anything about the purpose is heard by the consent of the person who asked.
     """
-    said = latest(consents, purpose, now)
-    silent = {subject for subject, statement in said.items() if statement.state == "withdrawn"}
+    silent = withdrawn(consents, purpose, now)
     if not silent:
         return list(feedback)
     askers = {row.inference_id: row.subject for row in inferences}

@@ -1,6 +1,7 @@
 """Who needs which engine: marks in Ray's register of named actors.
 
-A mark is an actor of its user's job, so that it is gone when that process is, however it ended. Who uses an engine
+A mark is an actor of its user's job, so that it is gone when that process is, however it ended, and not before: one
+whose node is lost begins again on another. Who uses an engine
 says so first and then waits for whoever stops it; who stops one says so first and then looks for users. One of the
 two always sees the other, since the register has one order for all.
 """
@@ -13,6 +14,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from flywheel.errors import EngineError
+
 NAMESPACE: Final = "flywheel-engines"
 POLL_S: Final = 0.05
 
@@ -22,17 +25,27 @@ class Mark:
 
 
 @contextlib.contextmanager
-def using(versions: Sequence[str]) -> Iterator[None]:
+def using(versions: Sequence[str], within_s: float = 300) -> Iterator[None]:
     """Keep others from stopping these engines. Those that are being stopped right now are waited for.
 
     Args:
         versions: model versions, whether their engines run already or not.
+        within_s: how long to wait.
+
+    Raises:
+        EngineError: somebody is stopping one of them all this time.
     """
+    deadline = time.monotonic() + within_s
     with contextlib.ExitStack() as marks:
         for version in versions:
             marks.enter_context(_marked("use", version))
         for version in versions:
             while _others("stop", version):
+                if time.monotonic() > deadline:
+                    raise EngineError(
+                        f"Somebody has been stopping the engine of {version} for {within_s:g} s; look at Ray Serve's "
+                        "controller (ray status, serve status), and try again."
+                    )
                 time.sleep(POLL_S)
         yield
 
@@ -52,7 +65,7 @@ def _marked(kind: str, version: str) -> Iterator[None]:
     import ray
 
     name = f"{kind}:{version}:{uuid.uuid4().hex}"
-    mark: Any = ray.remote(num_cpus=0)(Mark).options(name=name, namespace=NAMESPACE).remote()
+    mark: Any = ray.remote(num_cpus=0)(Mark).options(name=name, namespace=NAMESPACE, max_restarts=-1).remote()
     try:
         yield
     finally:

@@ -25,8 +25,10 @@ from flywheel.telemetry import Progress, Silent
 R = TypeVar("R", bound=Record)
 
 ConsentRule = Callable[[Sequence[Inference], Sequence[Consent]], set[str]]
-HeardRule = Callable[[Sequence[Feedback], Sequence[Inference], Sequence[Consent]], list[Feedback]]
 """Ids of the inferences that may be trained on now; the capture package has the rule, the turn passes it."""
+
+HeardRule = Callable[[Sequence[Feedback], Sequence[Inference], Sequence[Consent]], list[Feedback]]
+"""The reactions that may be trained on where their inferences may; the rule is of the capture package as well."""
 
 Snapshot = Mapping[str, int | None]
 """Table -> Delta version, so that a rerun sees the same rows. None or missing: no such table then."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from flywheel.config import RewardModelConfig
+from flywheel.errors import ModelError
+
 TRAINING_BYTES = 16
 """A parameter trained in float32 by AdamW: itself, its gradient and two moments."""
 
@@ -17,6 +20,16 @@ def device() -> str:
     if not torch.cuda.is_available() or not ray.is_initialized():
         return "cpu"
     return "cuda" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
+
+
+def check_device(config: RewardModelConfig) -> None:
+    """Refuse to train on a CPU what was placed on a GPU.
+
+    Raises:
+        ModelError: a GPU is asked for and not there.
+    """
+    if config.num_gpus and device() == "cpu":
+        raise ModelError("quality.reward.num_gpus asks for a GPU that torch does not see: install torch with CUDA.")
 
 
 def mixed(where: str) -> AbstractContextManager[Any]:

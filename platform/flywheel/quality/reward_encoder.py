@@ -149,13 +149,11 @@ def onto(model: Any, config: RewardModelConfig) -> None:
     """Move a model that is to be trained to the GPU of this task, if it has one.
 
     Raises:
-        ModelError: a GPU is asked for and not there, or the weights and what training them takes do not fit.
+        ModelError: the weights and what training them takes do not fit.
     """
     import torch
 
     where = device()
-    if config.num_gpus and where == "cpu":
-        raise ModelError("quality.reward.num_gpus asks for a GPU that torch does not see: install torch with CUDA.")
     if where != "cpu":
         there = torch.cuda.mem_get_info()[1] * min(1.0, config.num_gpus)
         refuse_crowded(sum(one.numel() for one in model.parameters()), there)

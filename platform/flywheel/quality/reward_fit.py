@@ -15,7 +15,7 @@ from typing import Any
 
 from flywheel.config import RewardModelConfig
 from flywheel.errors import ModelError
-from flywheel.quality.device import device
+from flywheel.quality.device import check_device, device
 from flywheel.quality.packing import Packed, answer_scores, encode_row, pack
 from flywheel.quality.reward_choice import Choice, Fit, batch_loss, batches, rate
 from flywheel.quality.reward_encoder import EncoderScorer, fit_cross, fit_frozen, is_head, onto
@@ -30,8 +30,9 @@ def fit(choices: Sequence[Choice], *, base: Path, out: Path, config: RewardModel
     """Train on ``choices`` from the model folder ``base`` and save safetensors and tokenizer to ``out``.
 
     Raises:
-        ModelError: the base has no chat template or is not a model that can classify sequences.
+        ModelError: the base has no chat template or is not a model that can classify sequences, or a GPU is missing.
     """
+    check_device(config)
     if is_encoder(base):
         train = fit_cross if config.variant == "full" else fit_frozen
         return train(choices, base=base, out=out, config=config, seed=seed)

@@ -1,5 +1,6 @@
 """Reward models on GPUs, as far as a machine without one can tell: who gets one, what fits, and bfloat16 products."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 from flywheel.config import RewardModelConfig
 from flywheel.errors import ModelError
 from flywheel.quality import packing, score
-from flywheel.quality.device import device, mixed
+from flywheel.quality.device import check_device, device, mixed
 from flywheel.quality.packing import answer_scores, pack
-from flywheel.quality.reward_encoder import onto, refuse_crowded
+from flywheel.quality.reward_encoder import refuse_crowded
 from flywheel.quality.reward_fit import Choice, Scorer, fit, load
 from flywheel.testing import make_tiny_model
 
@@ -40,8 +41,8 @@ def test_what_does_not_fit_is_refused_with_numbers():
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_an_error():
     with pytest.raises(ModelError, match="install torch with CUDA"):
-        onto(torch.nn.Linear(1, 1), RewardModelConfig(num_gpus=1))
-    onto(torch.nn.Linear(1, 1), RewardModelConfig())
+        fit([], base=Path("any"), out=Path("any"), config=RewardModelConfig(num_gpus=1), seed=0)
+    check_device(RewardModelConfig())
 
 
 def test_mixed_precision_changes_scores_by_rounding_only(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_a_turn_that_goes_on_leaves_alone_what_was_mined_from_later_traffic(flow
 
 @pytest.mark.parametrize("status", ["proposed", "active", "retired"])
 def test_training_sees_nothing_near_a_case_and_nothing_of_its_session(flow, tmp_path, status):
-    flow = flow()
+    flow = flow(**dict.fromkeys(("labels.tune_share", "labels.audit_share", "labels.gate_share"), 0.001))
     asked = "my washing machine is leaking water on the kitchen floor since yesterday evening"
     (source,) = flow.answers(1, text=asked, session_id="a", people=1)
     (near,) = flow.answers(1, text=f"{asked}!", session_id="b")

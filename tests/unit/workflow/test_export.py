@@ -318,3 +318,26 @@ def test_judgements_follow_the_consent_behind_their_item(shop: Shop):
     assert (report.rows, report.not_consented, report.purpose) == (2, 3, "evaluation")
     shop.say("cid", "evaluation", "granted")
     assert shop.export("judgements", "k.jsonl").rows == 3
+
+
+def test_what_people_said_of_others_answers_stays_when_they_have_withdrawn(shop: Shop):
+    def correction(name: str, about: str, session: str = "") -> Feedback:
+        one = "" if session else shop.rows[about].inference_id
+        return Feedback(
+            feedback_id=f"f-{name}-{about}-{session}", inference_id=one, session_id=session or None, flow="triage",
+            ts=utcnow(), subject=name, kind="correction", text=f"said by {name}",
+        )  # fmt: skip
+
+    shop.put("inferences", [shop.inference("ann", ["training"], session_id="hers")])
+    said = [correction("ann", "ann"), correction("dan", "ann"), correction("eve", "ann")]
+    shop.put("feedback", [*said, correction("dan", "", "hers"), correction("eve", "", "hers")])
+
+    def texts(file: str) -> list[str]:
+        shop.export("feedback", file)
+        return sorted(row["text"] for row in shop.lines(file))
+
+    assert texts("a.jsonl") == ["said by ann", "said by dan", "said by dan", "said by eve", "said by eve"]
+    shop.say("dan", "training", "withdrawn")
+    assert texts("b.jsonl") == ["said by ann", "said by eve", "said by eve"]
+    shop.say("ann", "training", "withdrawn")
+    assert texts("c.jsonl") == []

@@ -58,6 +58,9 @@ def test_a_submitted_job_writes_no_file_where_it_is_removed(monkeypatch, tmp_pat
         job_config(given)
     given.out = tmp_path / "filter.yaml"
     job_config(given)
+    given.out = Path("~/filter.yaml")
+    job_config(given)
+    assert given.out == Path.home() / "filter.yaml"
 
 
 def test_what_a_job_writes_is_for_its_user_alone(tmp_path):

@@ -14,6 +14,7 @@ from flywheel.review.labels import add_labels, make_label
 from flywheel.review.splits import label_split
 from flywheel.workflow.exchange.labelling import queue
 from flywheel.workflow.turns.context import Context
+from flywheel.workflow.turns.learn import too_few
 from flywheel.workflow.turns.prepare import exclusions
 from flywheel.workflow.turns.steps import TurnHandle
 
@@ -93,3 +94,18 @@ def test_who_was_labelled_is_never_trained_on_although_shares_shrink(lake, confi
     held = exclusions(context, ROWS, [label], frozenset()).subjects
     assert held[ROWS[gate].subject] == "label_gate"
     assert TUNE not in json.dumps(held)
+
+
+def test_people_are_kept_for_the_gate_before_anybody_labels(tmp_path, lake, config):
+    """A model that learnt from them would be judged by them once labels come."""
+    context = Context(lake, config, Keyring(tmp_path / "keys"), TurnHandle(lake.store, "triage", "turn-0001"), tmp_path)
+    held = exclusions(context, ROWS, [], frozenset()).subjects
+    splits = {row.subject: label_split(row.subject, config.labels, config.seed) for row in ROWS}
+    assert set(splits.values()) == {"tune", "audit", "gate"}
+    assert held == {subject: TUNE if split == "tune" else f"label_{split}" for subject, split in splits.items()}
+
+
+def test_who_has_too_little_is_told_how_much_is_set_aside():
+    assert too_few(5, 5, {"held_out": 9}) is None
+    assert "(9 rows are set aside to judge by: labels.gate_share" in too_few(4, 5, {"held_out": 9, "min_votes": 3})
+    assert "aside" not in too_few(4, 5, {"min_votes": 3})

@@ -5,7 +5,7 @@ from flywheel.lake.keys import Keyring
 from flywheel.quality.rows import Exclusions
 from flywheel.records import Consent
 from flywheel.telemetry import Silent
-from flywheel.workflow.evaluations.casework import mine_cases
+from flywheel.workflow.evaluations.casework import mine_cases, show_case
 from flywheel.workflow.turns.context import Context
 from flywheel.workflow.turns.learn import candidates
 from flywheel.workflow.turns.steps import open_turn
@@ -45,3 +45,19 @@ def test_no_case_comes_of_a_correction_by_who_withdrew_from_evaluation(flow):
     refuse(flow, rows[0], "left", "evaluation")
     assert mine_cases(flow.lake, flow.config).failures == 0
     assert stored_cases(flow.lake, "triage") == []
+
+
+def test_a_case_is_shown_without_what_was_said_by_who_withdrew_later(flow):
+    flow = flow(**{"quality.failure_eval_share": 0.99})
+    rows = asked(flow)
+    flow.react(rows, "correction", text="said by who stays", subject="stays")
+    flow.react(rows, "comment", text="said by who left", subject="left")
+    mine_cases(flow.lake, flow.config)
+    case = stored_cases(flow.lake, "triage")[0].case_id
+
+    def said():
+        return {one["text"] for one in show_case(flow.lake, flow.config, case)["origin"]["feedback"]}
+
+    assert said() == {"said by who stays", "said by who left"}
+    refuse(flow, rows[0], "left", "evaluation")
+    assert said() == {"said by who stays"}

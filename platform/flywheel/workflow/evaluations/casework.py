@@ -227,12 +227,14 @@ def _origin(lake: Lake, config: FlywheelConfig, case: EvalCase) -> dict[str, Any
     rows = [
         row for row in lake.records("inferences", Inference, flow=config.flow) if row.inference_id == case.inference_id
     ]
-    if not consented_ids(rows, lake.records("consents", Consent, flow=config.flow), "evaluation", utcnow()):
+    consents, now = lake.records("consents", Consent, flow=config.flow), utcnow()
+    if not consented_ids(rows, consents, "evaluation", now):
         return None
+    reactions = lake.records("feedback", Feedback, flow=config.flow)
+    about = [event for event in reactions if event.inference_id == case.inference_id]
     said = [
         {"kind": event.kind, "value": event.value, "text": event.text}
-        for event in lake.records("feedback", Feedback, flow=config.flow)
-        if event.inference_id == case.inference_id
+        for event in heard(about, rows, consents, "evaluation", now)
     ]
     return {"model": rows[0].model_version, "answer": served(rows[0]), "feedback": said}
 

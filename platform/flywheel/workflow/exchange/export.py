@@ -1,7 +1,8 @@
 """Export: a table or a dataset -> a file, without the rows that people do not agree to now.
 
 A row goes out if every interaction that it comes from may be used for the purpose at this moment (a reaction to a
-session comes from all of that session); rows that come from none (imported cases, decisions, manifests) always do.
+session comes from all of that session), and if whoever reacted to somebody else's has not withdrawn; rows that come
+from none (imported cases, decisions, manifests) always do.
 What is gone from the lake is not in the file.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import Field
 
-from flywheel.capture.consent import consented_ids
+from flywheel.capture.consent import consented_ids, withdrawn
 from flywheel.config import FlywheelConfig
 from flywheel.errors import UsageError
 from flywheel.lake.manifests import Manifest, list_manifests
@@ -125,6 +126,7 @@ class Consents:
         self._lake, self._flow = lake, flow
         self._purpose: Purpose = purpose
         self._statements, self._now = lake.records("consents", Consent), utcnow()
+        self._silent = withdrawn(self._statements, purpose, self._now)
         self._day = lru_cache(maxsize=_DAYS)(self._read_day)
 
     def mask(self, table: str, rows: pa.Table) -> pa.BooleanArray:
@@ -134,10 +136,14 @@ class Consents:
         sources = self._sources(table, rows)
         if sources is None:
             return pa.array([True] * len(rows))
-        allowed = self._allowed({one for source in sources for one in source})
+        askers = self._askers({one for source in sources for one in source})
         if table == "feedback" and not all(rows["inference_id"].to_pylist()):
-            allowed |= self._sessions
-        return pa.array([allowed.issuperset(source) for source in sources], pa.bool_())
+            askers |= self._sessions
+        given = [askers.keys() >= set(source) for source in sources]
+        if table == "feedback":
+            said = zip(given, rows["subject"].to_pylist(), sources, strict=True)
+            given = [ok and (who not in self._silent or who == askers[source[0]]) for ok, who, source in said]
+        return pa.array(given, pa.bool_())
 
     def _sources(self, table: str, rows: pa.Table) -> list[list[str]] | None:
         """The interactions behind each row, or its session; None for a table whose rows have none."""
@@ -157,27 +163,35 @@ class Consents:
             return [[one] if one else [] for one in sources]
         return None
 
-    def _allowed(self, inference_ids: Collection[str]) -> set[str]:
+    def _askers(self, inference_ids: Collection[str]) -> dict[str, str]:
+        """Of the interactions that may be used: id -> subject."""
         days: dict[str, set[str]] = {}
         for one in inference_ids:
             days.setdefault(partition_date(one, None), set()).add(one)
-        return {one for day, some in days.items() for one in some & self._day(day)}
+        return {one: asker for day, some in days.items() for one, asker in self._day(day).items() if one in some}
 
-    def _read_day(self, day: str) -> set[str]:
+    def _read_day(self, day: str) -> dict[str, str]:
         rows = self._lake.read("inferences", flow=self._flow, dates=[day], columns=_STATED)
-        return consented_ids(rows, self._statements, self._purpose, self._now)
+        allowed = consented_ids(rows, self._statements, self._purpose, self._now)
+        asked = zip(rows["inference_id"].to_pylist(), rows["subject"].to_pylist(), strict=True)
+        return {one: asker for one, asker in asked if one in allowed}
 
     @cached_property
-    def _sessions(self) -> set[str]:
-        """Sessions all of whose interactions may be used: from one pass, for a session may lie on any days."""
-        seen, refused = set[str](), set[str]()
+    def _sessions(self) -> dict[str, str]:
+        """Sessions all of whose interactions may be used, and whose they are (nobody's, if several people's).
+
+        From one pass, for a session may lie on any days.
+        """
+        seen, refused = dict[str, str](), set[str]()
         for rows in self._lake.scan("inferences", flow=self._flow, columns=[*_STATED, "session_id"]):
             allowed = consented_ids(rows, self._statements, self._purpose, self._now)
-            sessions = rows["session_id"].to_pylist()
-            seen.update(session for session in sessions if session)
-            answers = zip(sessions, rows["inference_id"].to_pylist(), strict=True)
-            refused.update(session for session, answer in answers if session and answer not in allowed)
-        return seen - refused
+            columns = (rows[name].to_pylist() for name in ("session_id", "inference_id", "subject"))
+            for session, answer, asker in zip(*columns, strict=True):
+                if session and answer not in allowed:
+                    refused.add(session)
+                elif session:
+                    seen[session] = asker if seen.get(session, asker) == asker else ""
+        return {session: asker for session, asker in seen.items() if session not in refused}
 
     def _case_sources(self) -> Mapping[str, str | None]:
         cases = self._lake.read("eval_cases", flow=self._flow, columns=["case_id", "inference_id"])

@@ -24,7 +24,7 @@ def serving(lake: Lake, config: FlywheelConfig, *variants: Variant, wait: bool =
     (``engines.wait_ready``), in threads if it likes.
     """
     try:
-        with users.using(sorted({variant.version for variant in variants})):
+        with users.using(sorted({variant.version for variant in variants}), config.engine.start_timeout_s):
             for variant in variants:
                 engines.start(variant.version, variant.folder, config.engine, wait=False)
             if wait:

@@ -58,6 +58,8 @@ def job_config(options: Namespace) -> FlywheelConfig:
     """
     private_files()
     config = load(FlywheelConfig, options.config, parse_overrides(options.set))
+    if getattr(options, "out", None) is not None:
+        options.out = options.out.expanduser()  # as a shell would have done
     if RAY_JOB in os.environ:
         _check_lasting("home", str(config.home))
         if config.lake.uri and "://" not in config.lake.uri:

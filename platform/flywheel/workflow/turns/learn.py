@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,13 +159,21 @@ def curate(context: Context, done: dict[str, Artifact], progress: Progress) -> A
         progress=progress,
     )
     artifact: Artifact = dataset.model_dump(mode="json")
-    wanted = context.config.quality.min_examples
-    if dataset.examples < wanted:
-        artifact["stop"] = (
-            f"{dataset.examples} examples passed the filter and at least {wanted} are wanted (quality.min_examples); "
-            "collect more feedback or loosen the filter"
-        )
+    if few := too_few(dataset.examples, context.config.quality.min_examples, dataset.funnel.dropped):
+        artifact["stop"] = few
     return artifact
+
+
+def too_few(examples: int, wanted: int, dropped: Mapping[str, int]) -> str | None:
+    """Why a turn ends before it trains, or None; what is set aside is no reason to loosen the filter."""
+    if examples >= wanted:
+        return None
+    kept = dropped.get("held_out", 0)
+    aside = f" ({kept} rows are set aside to judge by: labels.gate_share and its like, failures)" if kept else ""
+    return (
+        f"{examples} examples passed the filter and at least {wanted} are wanted (quality.min_examples){aside}; "
+        "collect more feedback or loosen the filter"
+    )
 
 
 def learnt_rows(context: Context, done: dict[str, Artifact], chosen: FilterConfig) -> frozenset[str]:

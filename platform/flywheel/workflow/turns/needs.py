@@ -13,8 +13,10 @@ def needs(config: FlywheelConfig) -> list[Need]:
     """One entry a kind of work. Live model and candidate are evaluated side by side, so engines count twice."""
     engine = bundles(config.engine)
     reward = config.quality.reward
+    each = {"CPU": reward.num_cpus, "GPU": reward.num_gpus}
+    lower = "quality.reward.actors, .num_cpus or .num_gpus"
     return [
-        Need("scoring actors", reward.actors, {"CPU": reward.num_cpus}, "quality.reward.actors or .num_cpus"),
+        Need("scoring actors", reward.actors, each, lower),
         need_of(config.training),
         Need("engines", 2 * len(engine), engine[0], "engine.num_cpus, engine.num_gpus or engine.tensor_parallel_size"),
     ]

@@ -140,8 +140,10 @@ def _learnt(context: Context, cases: list[EvalCase]) -> set[str]:
 def exclusions(
     context: Context, inferences: list[Inference], labels: list[Label], evaluation_side: frozenset[str]
 ) -> Exclusions:
-    """What training may not see: labelled subjects, failures kept for evaluation, cases and judged answers.
+    """What training may not see: subjects kept for labels, failures kept for evaluation, cases and judged answers.
 
+    Subjects are kept from the first turn on, before anybody labels: a model never forgets whom it learnt from, and
+    the first labels should not be about people it knows.
     Cases count whatever their status, and with every version they had: a suite that was frozen earlier may name it.
     They exclude what is near to them, and the sessions that they come from.
     """
@@ -149,7 +151,7 @@ def exclusions(
     subjects: dict[str, str] = {}
     for subject in sorted({row.subject for row in inferences}):
         chosen = label_split(subject, config.labels, config.seed, decided)
-        if chosen is not None and labels:
+        if chosen is not None:
             subjects[subject] = TUNE if chosen == "tune" else f"label_{chosen}"
     judged = {label.inference_id for label in labels if label.split != "tune"}
     cases = context.lake.records("eval_cases", EvalCase, flow=config.flow)
