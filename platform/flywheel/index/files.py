@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from flywheel.errors import NotFoundInLakeError
+from flywheel.errors import BusyError, NotFoundInLakeError
 from flywheel.index.segments import DamagedSegmentError, Segment, decode, encode, stripped
 from flywheel.lake.store import ObjectStore
 
@@ -37,11 +37,15 @@ class IndexFiles:
         self._base = f"{ROOT}/{flow}/{parameters}"
 
     def read(self) -> Stored:
-        """The newest state. Links cross segments, so a damaged or missing one voids the others, too."""
+        """The newest state. Links cross segments, so a damaged or missing one voids the others, too.
+
+        Raises:
+            BusyError: others replaced it at every look.
+        """
         for _ in range(_LOOKS):
             newest = self._newest()
             if newest == 0:
-                break
+                return Stored(0, [], [], [])
             try:
                 names: list[str] = json.loads(self._store.get(self._manifest(newest)))["segments"]
             except NotFoundInLakeError:
@@ -53,7 +57,7 @@ class IndexFiles:
                 return Stored(newest, names, segments, [])
             if self._newest() == newest:
                 return Stored(newest, [], [], damaged)
-        return Stored(self._newest(), [], [], [])
+        raise BusyError("Other turns of this flow change the near-duplicate index all the time; run the command again.")
 
     def commit(self, seen: Stored, added: Segment, *, replace: bool) -> bool:
         """Add a segment to the state that was ``seen``, or put it in its place. False: somebody else was faster."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import flywheel.index.near as near
+from flywheel.errors import BusyError, NotFoundInLakeError
 from flywheel.index.files import ROOT, IndexFiles, erase_rows
 from flywheel.index.near import NearDuplicateIndex
 from flywheel.index.segments import Segment
@@ -195,6 +196,36 @@ def test_a_writer_that_lost_looks_up_what_the_winner_added(store, monkeypatch):
     groups = NearDuplicateIndex(store, "f", 0.8).update(texts)
     assert 0 < groups.counts.computed < len(texts)
     assert_as_from_nothing(groups, texts, 0.8)
+
+
+def test_a_state_that_appears_while_somebody_looks_is_read_and_not_taken_for_an_empty_one(store, monkeypatch):
+    texts = corpus(30)
+    look = store.list
+    looks = []
+
+    def list_(prefix="", **more):
+        found = look(prefix, **more)
+        looks.append(prefix)
+        if len(looks) == 1:  # nothing is there; before the next call there is
+            NearDuplicateIndex(store, "f", 0.8).update(texts)
+        return found
+
+    monkeypatch.setattr(store, "list", list_)
+    found = NearDuplicateIndex(store, "f", 0.8).update(texts)
+    assert (found.counts.computed, found.counts.reused) == (0, len(texts))
+    assert len([key for key in look(ROOT) if key.endswith("00000001.json")]) == 1
+    assert_as_from_nothing(found, texts, 0.8)
+
+
+def test_who_never_sees_a_state_that_stays_says_so(store, monkeypatch):
+    NearDuplicateIndex(store, "f", 0.8).update(corpus(5))
+
+    def gone(key):
+        raise NotFoundInLakeError(key)
+
+    monkeypatch.setattr(store, "get", gone)
+    with pytest.raises(BusyError, match="run the command again"):
+        NearDuplicateIndex(store, "f", 0.8).update(corpus(5))
 
 
 def test_labels_that_were_joined_in_both_directions_end_in_one():
