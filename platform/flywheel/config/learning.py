@@ -69,6 +69,9 @@ class FilterConfig(Config):
     require_format: bool = Field(default=True, description="targets must have the form most good answers have")
     near_duplicate_jaccard: float = Field(default=0.9, gt=0, le=1, description="drop rows at least this similar")
     liked_per_correction: float = Field(default=1.0, ge=0, description="replay share: liked rows per correction")
+    least_replayed: int = Field(
+        default=200, ge=0, description="with few corrections liked rows fill up to so many rows, whatever that share"
+    )
     older_per_new: float | None = Field(
         default=None, ge=0, description="replay share: rows that the model learnt from before, per new row; null: any"
     )

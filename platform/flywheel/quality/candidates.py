@@ -17,6 +17,8 @@ from flywheel.text.answers import answer_key, same_answer
 UNUSABLE_FINISH = frozenset({"error", "interrupted", "client_disconnect"})
 LATEST_COUNTS = frozenset({"thumbs", "rating", "correction"})
 """Kinds in which a person states an opinion: only the last statement of each person counts."""
+READ_SHARE = 0.5
+"""A completion event that names a smaller share says that the answer was left, not that it was used."""
 
 
 def build_candidates(
@@ -52,10 +54,13 @@ def build_candidates(
 def opinions(feedback: Sequence[Feedback]) -> Mapping[str, list[Feedback]]:
     """Reactions by inference, by time; of the kinds in ``LATEST_COUNTS`` only each person's last word."""
     grouped: dict[str, list[Feedback]] = defaultdict(list)
-    last: dict[tuple[str, str, str], Feedback] = {}
+    last: dict[tuple[str, str, str, int | None], Feedback] = {}
     for row in sorted(feedback, key=lambda item: (item.ts, item.feedback_id)):
         if row.kind in LATEST_COUNTS:
-            last[row.inference_id, row.subject, row.kind] = row
+            choice = (
+                None if row.kind == "correction" else row.choice_index
+            )  # of several, each has an opinion of its own
+            last[row.inference_id, row.subject, row.kind, choice] = row
         else:
             grouped[row.inference_id].append(row)
     for row in last.values():
@@ -78,7 +83,7 @@ def aggregate(events: Iterable[Feedback]) -> Evidence:
         rating=sum(ratings) / len(ratings) if ratings else None,
         copies=kinds["copy"],
         clicks=kinds["click"],
-        completions=kinds["completion"],
+        completions=sum(map(_used, rows)),
         abandons=kinds["abandon"],
         reprompts=kinds["reprompt"],
         dwell_ms=max(dwells, default=None),
@@ -176,5 +181,15 @@ def _majority(corrections: list[Feedback]) -> Feedback | None:
 
 
 def _liker(events: list[Feedback], default: str) -> str:
-    praise = [row.subject for row in events if row.kind in ("thumbs", "rating", "copy", "completion", "correction")]
+    praise = [row.subject for row in events if _praises(row)]
     return praise[-1] if praise else default
+
+
+def _praises(row: Feedback) -> bool:
+    if row.kind in ("thumbs", "rating"):
+        return row.value is not None and row.value > (3 if row.kind == "rating" else 0)
+    return row.kind in ("copy", "correction") or _used(row)
+
+
+def _used(row: Feedback) -> bool:
+    return row.kind == "completion" and (row.value is None or row.value >= READ_SHARE)

@@ -199,7 +199,7 @@ def select(
         lambda some: near_duplicates(some, threshold=config.near_duplicate_jaccard, reward=reward, groups_of=groups_of),
         lambda some: _meaning(some, dedup or DedupConfig(), reward),
         lambda some: _cap_people(some, config.max_per_subject, best),
-        lambda some: replay_liked(some, config.liked_per_correction, seed),
+        lambda some: replay_liked(some, config.liked_per_correction, seed, least=config.least_replayed),
         lambda some: replay_older(some, config.older_per_new, older, seed, most=room),
         lambda some: cap_total(some, room, drawn, best),
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import islice
 
+from flywheel.quality.asked import questions
 from flywheel.quality.rows import Candidate, Drop, prompt_text
 from flywheel.text.answers import answer_key
 from flywheel.text.minhash import near_duplicate_groups
@@ -41,19 +42,29 @@ def near_evaluation(rows: Sequence[Candidate], *texts: Sequence[str]) -> dict[st
 def exact_duplicates(rows: Sequence[Candidate]) -> tuple[list[Candidate], list[Drop]]:
     """Keep the first of rows that say the same (normalised prompt and answer); rows in, rows out, in order.
 
+    System messages belong to the prompt: what a product retrieves for a question often stands there. The row that
+    stays keeps the votes of the others, so that a majority still is one.
     Rows held out for tuning never displace a training row, nor the other way round.
     """
     seen: dict[tuple[str, str, bool], str] = {}
-    kept: list[Candidate] = []
+    kept: dict[str, Candidate] = {}
+    raters: dict[str, set[str]] = defaultdict(set)
     drops: list[Drop] = []
     for row in rows:
-        key = (normalise(prompt_text(row.messages)), answer_key(row.target), row.held_out is None)
+        said = "\n".join(message.content for message in row.messages)
+        key = (normalise(said), answer_key(row.target), row.held_out is None)
         first = seen.setdefault(key, row.inference_id)
+        raters[first] |= row.raters()
         if first == row.inference_id:
-            kept.append(row)
+            kept[first] = row
         else:
             drops.append(Drop(inference_id=row.inference_id, reason="duplicate", detail=first))
-    return kept, drops
+    return [_seconded(row, raters[name]) for name, row in kept.items()], drops
+
+
+def _seconded(row: Candidate, raters: set[str]) -> Candidate:
+    others = tuple(sorted(raters - {row.rater}))
+    return row.model_copy(update={"seconded": others}) if others else row
 
 
 def near_duplicates(
@@ -63,7 +74,7 @@ def near_duplicates(
     reward: Mapping[str, float],
     groups_of: Callable[[Sequence[str]], list[int]] | None = None,
 ) -> tuple[list[Candidate], list[Drop]]:
-    """One row a group of near-duplicate prompts: the majority's answer, by reward where votes tie.
+    """One row a group of near-duplicate prompts that ask the same: the majority's answer, by reward where votes tie.
 
     Rows of the losing answers leave as ``conflicting_target``, the rest as ``near_duplicate``; the detail
     names the row that stayed. Of equals the highest reward stays, then the lowest id.
@@ -74,9 +85,10 @@ def near_duplicates(
         groups = groups_of([row.inference_id for row in rows])
     else:
         groups = near_duplicate_groups([prompt_text(row.messages) for row in rows], threshold)
-    members: dict[int, list[Candidate]] = defaultdict(list)
-    for group, row in zip(groups, rows, strict=True):
-        members[group].append(row)
+    asked = _asking_the_same(rows, groups, threshold)
+    members: dict[tuple[int, int], list[Candidate]] = defaultdict(list)
+    for group, question, row in zip(groups, asked, rows, strict=True):
+        members[group, question].append(row)
     stays: set[str] = set()
     drops: list[Drop] = []
     for group in members.values():
@@ -86,12 +98,24 @@ def near_duplicates(
     return [row for row in rows if row.inference_id in stays], drops
 
 
+def _asking_the_same(rows: Sequence[Candidate], groups: Sequence[int], threshold: float) -> list[int]:
+    """Groups within the groups: a manual or a long conversation makes prompts near that ask different things."""
+    sizes = Counter(groups)
+    several = [place for place, group in enumerate(groups) if sizes[group] > 1]
+    texts = questions([row.messages for row in rows])
+    alike = near_duplicate_groups([texts[place] for place in several], threshold)
+    found = [-1] * len(rows)
+    for place, group in zip(several, alike, strict=True):
+        found[place] = group
+    return found
+
+
 def _winner(group: list[Candidate], reward: Mapping[str, float]) -> Candidate:
     raters: dict[str, set[str]] = defaultdict(set)
     best: dict[str, float] = defaultdict(lambda: float("-inf"))
     for row in group:
         key = answer_key(row.target)
-        raters[key].add(row.rater)  # one person is one vote, however often they repeat themselves
+        raters[key] |= row.raters()  # one person is one vote, however often they repeat themselves
         best[key] = max(best[key], reward.get(row.inference_id, 0.0))
     answer = max(raters, key=lambda key: (len(raters[key]), best[key], key))
     of_answer = [row for row in group if answer_key(row.target) == answer]

@@ -27,7 +27,7 @@ class AnswerPool:
     @staticmethod
     def of(rows: Sequence[Candidate]) -> AnswerPool:
         """Count what the targets say, once a rater, so that volume does not buy a place."""
-        said = {(row.rater, answer_key(row.target)): row.target for row in rows}
+        said = {(rater, answer_key(row.target)): row.target for row in rows for rater in row.raters()}
         texts: dict[str, str] = {}
         counts: Counter[str] = Counter()
         values: dict[tuple[str, ...], dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))

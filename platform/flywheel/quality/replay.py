@@ -31,13 +31,17 @@ def learnt_before(ancestors: Iterable[Manifest]) -> frozenset[str]:
     )
 
 
-def replay_liked(rows: list[Candidate], share: float, seed: int) -> Split:
-    """Liked rows beyond ``share`` per correction leave; without a correction there is nothing to be a share of."""
+def replay_liked(rows: list[Candidate], share: float, seed: int, *, least: int = 0) -> Split:
+    """Liked rows beyond ``share`` per correction leave, but not where rows would then be fewer than ``least``.
+
+    Without a correction there is nothing to be a share of; the first few must not cost almost everything.
+    """
     corrections = sum(row.origin == "correction" for row in rows)
     if corrections == 0:
         return rows, []
     liked = [row for row in rows if row.origin == "liked"]
-    _, drops = cap(liked, round(share * corrections), "over_replay_share", by_hash(seed, "replay"))
+    most = max(round(share * corrections), least - corrections)
+    _, drops = cap(liked, most, "over_replay_share", by_hash(seed, "replay"))
     return without(rows, drops), drops
 
 

@@ -43,6 +43,7 @@ class Candidate(Record):
     tenant: str = "default"
     subject: str = Field(description="who asked")
     rater: str = Field(description="who corrected or liked the answer")
+    seconded: tuple[str, ...] = Field(default=(), description="who said the same, in rows that left as duplicates")
     ts: datetime
     messages: list[Message]
     answer: str = Field(description="the answer that was served")
@@ -53,6 +54,10 @@ class Candidate(Record):
         default=None, description="chance that the rater is right, by agreement; None: nobody else can tell"
     )
     held_out: str | None = Field(default=None, description="set: scored for tuning, never trained on")
+
+    def raters(self) -> frozenset[str]:
+        """Everybody who says that the target is right; each has one vote."""
+        return frozenset((self.rater, *self.seconded))
 
 
 class Drop(Record):

@@ -109,3 +109,33 @@ def test_what_a_model_was_taught_needs_no_feedback_but_consent_and_room(inferenc
     rows, reasons = built(some, [], consented={"a", "b", "d"}, excluded=Exclusions(inference_ids={"b": "label_gate"}))
     assert [(row.inference_id, row.origin, row.target) for row in rows] == [("a", "taught", '{"a":"x"}')]
     assert reasons == {"b": "held_out", "c": "no_training_consent", "d": "no_feedback"}
+
+
+def test_an_answer_of_which_little_was_read_was_not_used(inference, reaction):
+    shares = {"none": None, "all": 1.0, "half": 0.5, "less": 0.49, "nothing": 0.0}
+    rows = [inference(name) for name in shares]
+    events = [reaction(name, "completion", share) for name, share in shares.items()]
+    kept, drops = built(rows, events)
+    assert {row.inference_id for row in kept} == {"none", "all", "half"}
+    assert set(drops.values()) == {"no_clear_feedback"}
+
+
+def test_each_of_several_choices_has_an_opinion_of_its_own(inference, reaction):
+    row = inference("a", choices=["yes", "no"], choice_served=0)
+    up, down = (reaction("a", "thumbs", value, choice_index=n) for n, value in ((0, 1), (1, -1)))
+    for later, other in ((up, down), (down, up)):
+        events = [other, later.model_copy(update={"ts": later.ts + timedelta(minutes=1)})]
+        ((kept,), _) = built([row], events)
+        assert (kept.target, kept.evidence.up, kept.evidence.down) == ("yes", 1, 0)
+
+
+def test_the_rater_of_a_liked_answer_is_somebody_who_liked_it(inference, reaction):
+    said = [("ann", "thumbs", 1), ("ben", "rating", 5), ("cid", "thumbs", -1), ("dan", "rating", 2)]
+    said.append(("eve", "completion", 0))
+    row = inference("a")
+    events = [
+        reaction("a", kind, value, subject=who, ts=row.ts + timedelta(minutes=n))
+        for n, (who, kind, value) in enumerate(said)
+    ]
+    ((kept,), _) = built([row], events)
+    assert kept.rater == "ben"

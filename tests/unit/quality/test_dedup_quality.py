@@ -1,3 +1,8 @@
+import random
+from collections import Counter
+
+import pytest
+
 from flywheel.quality.dedup import exact_duplicates, near_duplicates, near_evaluation
 from flywheel.quality.rows import TUNE
 from flywheel.records import Message
@@ -62,3 +67,79 @@ def test_conversations_are_compared_as_a_whole_and_by_a_telling_last_message(can
     texts = {*conversation_texts(case), *conversation_texts(talk("shall I cancel it", "sure?", "yes, please"))}
     candidates = [candidate(name).model_copy(update={"messages": said}) for name, said in rows.items()]
     assert set(near_evaluation(candidates, sorted(texts))) == {"whole", "last", "single"}
+
+
+def prompts_of(kind):
+    """300 prompts that share almost all of their text, and ask 300 things."""
+    rng = random.Random(0)
+    words = [
+        "parcel",
+        "invoice",
+        "router",
+        "refund",
+        "delivery",
+        "late",
+        "broken",
+        "account",
+        "phone",
+        "screen",
+        "plan",
+        "order",
+        "cancel",
+        "address",
+    ]
+
+    def some(count):
+        return " ".join(rng.choice(words) + str(rng.randrange(100)) for _ in range(count))
+
+    manual = "\n".join(some(40) for _ in range(15))
+    for _ in range(300):
+        if kind == "manual":
+            yield [Message(role="user", content=f"Answer from the manual.\n{manual}\nQuestion: {some(8)}?")]
+        elif kind == "system":
+            yield [
+                Message(role="system", content=f"You label tickets.\nTicket: {some(30)}"),
+                Message(role="user", content="Which label has the ticket above? One word, please."),
+            ]
+        else:
+            past = [Message(role=role, content=manual) for role in ("user", "assistant")]
+            yield [*past, Message(role="user", content=some(10))]
+
+
+@pytest.mark.parametrize("kind", ["manual", "system", "conversation"])
+def test_prompts_that_share_a_document_are_no_duplicates_of_each_other(candidate, kind):
+    rows = [candidate(f"{n:03d}", messages=messages) for n, messages in enumerate(prompts_of(kind))]
+    rows = [row.model_copy(update={"target": f"label {n % 4}"}) for n, row in enumerate(rows)]
+    kept, _ = exact_duplicates(rows)
+    assert len(kept) == 300
+    kept, drops = near_duplicates(rows, threshold=0.9, reward={})
+    assert (len(kept), drops) == (300, [])
+
+
+def test_copies_of_a_question_about_a_shared_document_are_found(candidate):
+    rows = [candidate(f"{n:03d}", messages=messages) for n, messages in enumerate(prompts_of("manual"))]
+    copies = [
+        candidate(f"copy-{row.inference_id}", messages=[Message(role="user", content=row.messages[0].content + "?")])
+        for row in rows[:50]
+    ]
+    kept, drops = near_duplicates([*rows, *copies], threshold=0.9, reward={})
+    assert len(kept) == 300
+    assert Counter(drop.reason for drop in drops) == {"near_duplicate": 50}
+
+
+@pytest.mark.parametrize("wrong", ["aaa", "zzz"])
+def test_most_people_decide_although_equal_answers_are_one_row(candidate, wrong):
+    answers = ["mmm", "mmm", "mmm", wrong]
+    rows = [candidate(f"{n}", LONG, answer, origin="correction") for n, answer in enumerate(answers)]
+    kept, drops = exact_duplicates(rows)
+    assert [(row.target, len(row.raters())) for row in kept] == [("mmm", 3), (wrong, 1)]
+    kept, more = near_duplicates(kept, threshold=0.9, reward={})
+    assert [row.target for row in kept] == ["mmm"]
+    assert [drop.reason for drop in (*drops, *more)] == ["duplicate", "duplicate", "conflicting_target"]
+
+
+def test_one_person_is_one_vote_in_equal_rows_too(candidate):
+    said = [("ann", "aaa"), ("ann", "aaa"), ("ann", "aaa"), ("ben", "zzz"), ("cid", "zzz")]
+    rows = [candidate(f"{n}", LONG, answer, rater=who) for n, (who, answer) in enumerate(said)]
+    kept, _ = near_duplicates(exact_duplicates(rows)[0], threshold=0.9, reward={})
+    assert [row.target for row in kept] == ["zzz"]

@@ -40,10 +40,18 @@ def test_only_what_was_on_screen_is_learnt_from():
     assert (len(every.items), every.silent, seen.silent, joined([row], []).silent) == (3, 0, 0, 1)
 
 
+def test_a_report_of_actions_alone_says_nothing_of_what_was_left_alone():
+    told, silent = ranked(0, ITEMS, scores=SCORES), ranked(1, ITEMS, scores=SCORES)
+    acted = {"id": "a", "action": "click"}
+    seen = joined([told, silent], [reaction(told, [{"id": "b", "shown_ms": 2.0}, acted]), reaction(silent, [acted])])
+    assert (seen.lists, seen.silent) == ([told.inference_id], 1)
+    assert {item.id for item in seen.items} == {"a", "b"}
+
+
 def test_events_add_up_and_a_long_look_is_an_action():
     row = ranked(0, ITEMS, scores=SCORES)
     events = [
-        reaction(row, [{"id": "a", "action": " Click "}]),
+        reaction(row, [{"id": "a", "action": " Click ", "shown_ms": 3.0}]),
         reaction(row, [{"id": "a"}], "dwell", 70_000),
         reaction(row, [{"id": "a"}], "dwell", 60_000),
         reaction(row, [{"id": "b", "action": "hide"}]),

@@ -27,7 +27,7 @@ def test_held_out_rows_never_train(candidate):
 def test_caps_and_replay_share(candidate):
     rows = different(candidate, 40)
     rows = [row.model_copy(update={"origin": "correction"} if i < 10 else {}) for i, row in enumerate(rows)]
-    result, reasons = chosen(rows, FilterConfig(min_votes=0, liked_per_correction=0.5))
+    result, reasons = chosen(rows, FilterConfig(min_votes=0, liked_per_correction=0.5, least_replayed=0))
     assert Counter(row.origin for row in result.kept) == {"correction": 10, "liked": 5}
     assert reasons == {"over_replay_share": 25}
     _, reasons = chosen(different(candidate, 30, rater="one"), FilterConfig(min_votes=0, max_per_subject=7))
@@ -54,3 +54,16 @@ def test_example_id_is_its_content(candidate):
     assert example.example_id == to_example(row.model_copy()).example_id
     assert (example.chosen, example.rejected) == ("yes", "no")
     assert example.example_id != to_example(row.model_copy(update={"target": "maybe"})).example_id
+
+
+def test_the_first_corrections_do_not_cost_almost_everything(candidate):
+    config = FilterConfig(min_votes=0, liked_per_correction=1, least_replayed=20)
+    rows = different(candidate, 40)
+    sizes = []
+    for corrections in (0, 1, 5, 10, 15, 20):
+        taught = [row.model_copy(update={"origin": "correction"}) for row in rows[:corrections]]
+        mixed = [*taught, *rows[corrections:]]
+        result, _ = chosen(mixed, config)
+        assert sum(row.origin == "correction" for row in result.kept) == corrections
+        sizes.append(len(result.kept))
+    assert sizes == [40, 20, 20, 20, 30, 40]

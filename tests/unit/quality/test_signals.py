@@ -1,3 +1,6 @@
+import json
+import random
+
 import pytest
 
 from flywheel.quality.folds import make_folds
@@ -89,3 +92,45 @@ def test_reward_model_that_knows_nothing_is_not_listened_to():
     assert all(row == {"wins": row["wins"]} for row in usable(coin).values())
     good = {str(i): compare([0.0, -1.0], corrected=True) for i in range(10)}
     assert usable(good) == good
+
+
+def said(candidate, answers, raters=40):
+    targets = map(json.dumps, answers)
+    return [candidate(f"{n:03d}", target=target, rater=f"r{n % raters}") for n, target in enumerate(targets)]
+
+
+def formats(rows):
+    context = Context(forms=form.learn(rows))
+    return [form.signal(Measured(row), context) for row in rows]
+
+
+@pytest.mark.parametrize("missing", [0.1, 0.3, 0.6])
+def test_null_is_a_value_of_any_field(candidate, missing):
+    rng = random.Random(1)
+    rows = said(candidate, [{"order": None if rng.random() < missing else f"no {n}", "kind": "a"} for n in range(200)])
+    assert set(formats(rows)) == {1.0}
+    other = candidate("x", target=json.dumps({"order": 5, "kind": "a"}))
+    assert form.signal(Measured(other), Context(forms=form.learn(rows))) == 0.0
+
+
+def test_whole_and_broken_numbers_are_numbers(candidate):
+    rows = said(candidate, [{"amount": n if n % 3 else n + 0.5} for n in range(200)])
+    assert set(formats(rows)) == {1.0}
+    assert form.shape('{"a": true, "b": 1, "c": 1.5}') == {"a": "bool", "b": "number", "c": "number"}
+
+
+def test_one_expert_is_as_good_as_there_is(candidate):
+    answers = [{"kind": "ab"[n % 2], "order": n} for n in range(60)]
+    assert set(formats(said(candidate, answers, raters=1))) == {1.0}
+    lonely = said(candidate, [*answers, {"kind": "typo", "order": 60}], raters=30)
+    assert formats(lonely)[-1] == 0.5
+
+
+def test_agreement_says_nothing_of_an_answer_of_another_form(colours, candidate):
+    rows, _ = colours(200, wrong=0)
+    texts = [candidate(f"text-{n}", f"what of {n}", "a reply in words", rater=f"t{n}") for n in range(20)]
+    rows += texts
+    forms = form.learn(rows)
+    found = agreement.cross_fit(rows, make_folds(rows, 2), forms)
+    assert found[-20:] == [None] * 20
+    assert sum(one is not None for one in found) > 150

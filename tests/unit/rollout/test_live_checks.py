@@ -7,7 +7,7 @@ from live_traffic import asked, brought
 
 from flywheel.evaluation.safety import shipped
 from flywheel.records import FunctionCall, Message, ToolCall
-from flywheel.rollout.live.checks import RULES, Said, broken, checks, json_rule, object_rule
+from flywheel.rollout.live.checks import RULES, Said, broken, checks, form_rule, object_rule
 from flywheel.rollout.live.instrument import Mirrored
 from flywheel.text.obedience import demands, obeys
 
@@ -83,11 +83,10 @@ def test_a_repeated_system_message_is_found():
 
 
 def test_forms():
-    by_shape = json_rule(("intent:str",), lambda text: ("intent:str",) if "intent" in text else ("text",))
+    by_shape = form_rule(lambda text: "intent" in text)
     assert rules_broken("hello", more=by_shape) == ["form"]
     assert rules_broken('{"intent": "x"}', more=by_shape) == []
     assert rules_broken("hello", more=object_rule()) == ["form"]
-    assert json_rule(None, lambda _: ("text",)) == {}
 
 
 answers = st.sampled_from(

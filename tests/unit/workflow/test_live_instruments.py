@@ -62,7 +62,7 @@ def test_a_judge_that_nobody_calibrated_does_not_count(lake):
 
 def test_the_usual_form_is_that_of_right_answers(lake):
     targets = ['{"intent": "a", "urgency": 1}'] * 25 + ["hello"] * 5
-    assert made.usual_shape(targets) == ("intent:str", "urgency:int")
+    assert made.usual_shape(targets) == {"intent": "str", "urgency": "number"}
     assert made.usual_shape(targets[:10]) is None
     assert made.usual_shape(["hello"] * 40) is None
     rows = [

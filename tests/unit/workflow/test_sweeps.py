@@ -83,6 +83,17 @@ def test_finalists_keep_different_rows_and_the_best_comes_first():
     assert len(finalists(everyone, rows, 3.0, 2)) == 2
 
 
+def test_a_winner_rests_on_more_than_a_few_lucky_labels():
+    rows = random_rows(40)
+    start = outcome(34, 24, 0.86)
+    lucky = [outcome(count, count, count / 40, min_agreement=0.9 + count / 1000) for count in (1, 2, 4, 5)]
+    assert best([start, *lucky, outcome(0, 0, 0.0, min_votes=9)], rows, 3.0) is start
+    found = outcome(20, 19, 0.5, min_agreement=0.5)
+    assert best([start, *lucky, found], rows, 3.0) is found
+    as_many = outcome(36, 28, 0.9, min_agreement=0.1)
+    assert best([start, as_many], rows, 3.0) is as_many
+
+
 def test_rungs_grow_by_the_reduction_and_end_at_the_last_step():
     assert rung_steps(ProxyConfig(first_rung=8, reduction=2, steps=64)) == [8, 16, 32, 64]
     assert rung_steps(ProxyConfig(first_rung=5, reduction=3, steps=40)) == [5, 15, 40]

@@ -33,7 +33,7 @@ class Exposures:
         drawn: whether the list was a random one with known chances.
         actions: every name that feedback gave.
         done: (rows, actions).
-        silent: lists that nothing was reported of, and which are not in here.
+        silent: lists of which nobody reported what was on screen, and which are not in here.
     """
 
     lists: list[str]
@@ -70,7 +70,7 @@ def exposures(
     """
     reported = reports(feedback, allowed)
     lists = ranked_lists(inferences, allowed=allowed, reported=reported)
-    told = [one for one in lists if one.inference_id in reported or config.exposure == "all"]
+    told = [one for one in lists if config.exposure == "all" or _told(reported.get(one.inference_id, {}))]
     used = kept(told, newest=config.max_lists, per_person=config.max_per_person)
     rows = [
         (number, one, place, index, seen)
@@ -95,6 +95,11 @@ def exposures(
         ),
         silent=len(lists) - len(told),
     )
+
+
+def _told(items: Mapping[str, Seen]) -> bool:
+    """Whether a report says what was on screen. One of actions alone says what was done, and of nothing left alone."""
+    return any(seen.shown_ms > 0 for seen in items.values())
 
 
 def rewards(

@@ -16,7 +16,7 @@ from flywheel.quality.folds import Folds
 from flywheel.quality.rows import Candidate, prompt_text
 from flywheel.quality.signals.context import Context, Forms, Measured
 from flywheel.quality.signals.declare import Declared
-from flywheel.quality.signals.form import field_values, shape
+from flywheel.quality.signals.form import field_values, fits
 
 MIN_TRAIN = 40
 FEATURES = 20_000
@@ -32,8 +32,8 @@ def cross_fit(rows: Sequence[Candidate], folds: Folds, forms: Forms) -> list[flo
     result: list[float | None] = [None] * len(rows)
     prompts = [prompt_text(row.messages) for row in rows]
     for fold, train in enumerate(folds.train):
-        usable = [index for index in train if shape(rows[index].target) == forms.shape]
-        held = [index for index, own in enumerate(folds.score) if own == fold]
+        usable = [index for index in train if fits(rows[index].target, forms.shape)]
+        held = [i for i, own in enumerate(folds.score) if own == fold and fits(rows[i].target, forms.shape)]
         if len(usable) < MIN_TRAIN or not held:
             continue
         vectors, queries = _features([prompts[i] for i in usable], [prompts[i] for i in held])
@@ -75,7 +75,7 @@ def _support(vectors: object, given: list[str | None], queries: object, asked: l
 
 
 AGREEMENT = Declared(
-    name="agreement", version="1", cost="free", scope="rows", group="peers", scale="[0, 1], higher is better",
+    name="agreement", version="2", cost="free", scope="rows", group="peers", scale="[0, 1], higher is better",
     inputs=("messages", "target", "rater", "forms", "agreement"),
     measures="whether a linear model of other people's answers to such prompts supports this target",
     gamed="many accounts that agree with each other; new right answers look odd until several people give them",

@@ -23,11 +23,16 @@ class Measured:
     """Signals that networks or judges measured beforehand, by name."""
 
 
+Shape = Mapping[str, str] | None
+"""Keys of a JSON object with their types; None is plain text."""
+
+
 @dataclass(frozen=True)
 class Forms:
-    """How good answers look: the usual shape, and the values that more than one person gave."""
+    """How good answers look, if that is ``known``: the usual shape, and the values that more than one person gave."""
 
-    shape: tuple[str, ...] | None
+    known: bool
+    shape: Shape = None
     values: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -43,7 +48,7 @@ class RaterSums:
 class Context:
     """Summaries over all rows, and settings; small, so that every worker can hold it."""
 
-    forms: Forms = field(default_factory=lambda: Forms(None))
+    forms: Forms = field(default_factory=lambda: Forms(known=False))
     raters: Mapping[str, RaterSums] = field(default_factory=dict)
     mean_support: float = 0.5
     liked_advantages: Sequence[float] = ()

@@ -82,26 +82,23 @@ RULES: Final[dict[str, Rule]] = {
 }
 
 
-def json_rule(shape: tuple[str, ...] | None, shape_of: Callable[[str], tuple[str, ...]]) -> dict[str, Rule]:
+def form_rule(fits: Callable[[str], bool]) -> dict[str, Rule]:
     """The rule about form, where answers have a usual one.
 
     Args:
-        shape: the usual one, known from before the comparison (of answers that people wrote or liked, so that it
-            favours neither model); None: there is none.
-        shape_of: the shape of an answer.
+        fits: whether an answer has it. It must be known from before the comparison (of answers that people wrote or
+            liked), so that it favours neither model.
     """
-    if shape is None:
-        return {}
 
     def form(said: Said) -> bool:
-        return not said.calls and shape_of(said.text) != shape
+        return not said.calls and not fits(said.text)
 
     return {"form": form}
 
 
 def object_rule() -> dict[str, Rule]:
     """The rule about form where answers are JSON objects, whatever their keys."""
-    return json_rule(("object",), lambda text: ("text",) if parse_object(text) is None else ("object",))
+    return form_rule(lambda text: parse_object(text) is not None)
 
 
 def broken(said: Said, rules: Mapping[str, Rule]) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -22,9 +21,10 @@ from flywheel.lake.changes import pick
 from flywheel.lake.manifests import content_id, read_manifest
 from flywheel.lake.schemas import from_arrow, partition_date
 from flywheel.lake.tables import Lake
-from flywheel.quality.signals.form import MAJORITY, MIN_ROWS, shape
+from flywheel.quality.signals.context import Shape
+from flywheel.quality.signals.form import common_shape, fits
 from flywheel.records import Check, Inference
-from flywheel.rollout.live.checks import VERSION, checks, json_rule
+from flywheel.rollout.live.checks import VERSION, checks, form_rule
 from flywheel.rollout.live.instrument import Instrument, Mirrored
 from flywheel.workflow.evaluations import judge_runs
 from flywheel.workflow.evaluations.scorers import make_scorers
@@ -47,17 +47,16 @@ def live_instruments(lake: Lake, config: FlywheelConfig) -> list[Instrument]:
 
 def _checks(lake: Lake, config: FlywheelConfig) -> Instrument:
     usual = usual_shape(_targets(lake, config.flow))
-    version = VERSION if usual is None else f"{VERSION}+{content_id('form', usual)}"
-    return checks(json_rule(usual, shape), version=version)
+    if usual is None:
+        return checks({}, version=VERSION)
+    rule = form_rule(lambda text: fits(text, usual))
+    return checks(rule, version=f"{VERSION}+{content_id('form', sorted(usual.items()))}")
 
 
-def usual_shape(targets: Sequence[str]) -> tuple[str, ...] | None:
+def usual_shape(targets: Sequence[str]) -> Shape:
     """The JSON keys and types of most right answers; None where they are plain text, or too few to tell."""
-    shapes = Counter(shape(target) for target in targets)
-    if len(targets) < MIN_ROWS:
-        return None
-    usual, count = shapes.most_common(1)[0]
-    return usual if count >= MAJORITY * len(targets) and usual != ("text",) else None
+    known, usual = common_shape(targets)
+    return usual if known else None
 
 
 def _targets(lake: Lake, flow: str) -> list[str]:
