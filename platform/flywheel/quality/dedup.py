@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import islice
 
-from flywheel.quality.asked import questions
+from flywheel.quality.asked import asking_the_same
 from flywheel.quality.rows import Candidate, Drop, prompt_text
 from flywheel.text.answers import answer_key
 from flywheel.text.minhash import near_duplicate_groups
@@ -85,10 +85,9 @@ def near_duplicates(
         groups = groups_of([row.inference_id for row in rows])
     else:
         groups = near_duplicate_groups([prompt_text(row.messages) for row in rows], threshold)
-    asked = _asking_the_same(rows, groups, threshold)
-    members: dict[tuple[int, int], list[Candidate]] = defaultdict(list)
-    for group, question, row in zip(groups, asked, rows, strict=True):
-        members[group, question].append(row)
+    members: dict[int, list[Candidate]] = defaultdict(list)
+    for group, row in zip(asking_the_same([row.messages for row in rows], groups, threshold), rows, strict=True):
+        members[group].append(row)
     stays: set[str] = set()
     drops: list[Drop] = []
     for group in members.values():
@@ -96,18 +95,6 @@ def near_duplicates(
         stays.add(winner.inference_id)
         drops += [_loser(row, winner) for row in group if row is not winner]
     return [row for row in rows if row.inference_id in stays], drops
-
-
-def _asking_the_same(rows: Sequence[Candidate], groups: Sequence[int], threshold: float) -> list[int]:
-    """Groups within the groups: a manual or a long conversation makes prompts near that ask different things."""
-    sizes = Counter(groups)
-    several = [place for place, group in enumerate(groups) if sizes[group] > 1]
-    texts = questions([row.messages for row in rows])
-    alike = near_duplicate_groups([texts[place] for place in several], threshold)
-    found = [-1] * len(rows)
-    for place, group in zip(several, alike, strict=True):
-        found[place] = group
-    return found
 
 
 def _winner(group: list[Candidate], reward: Mapping[str, float]) -> Candidate:

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flywheel.quality.rows import Candidate, prompt_text
+from flywheel.quality.asked import question_groups
+from flywheel.quality.rows import Candidate
+from flywheel.records import Message
 from flywheel.text.hashing import stable_hash
-from flywheel.text.minhash import near_duplicate_groups
 
 NEAR_DUPLICATE_JACCARD = 0.8
 LARGEST_COMPONENT = 0.5
@@ -30,7 +31,7 @@ def make_folds(rows: Sequence[Candidate], folds: int) -> Folds:
     repetitive that one block would hold most rows, the split is by rater, and rows with a near-duplicate
     in the scored fold are left out of that fold's training. Rows held out for tuning are scored, not learnt from.
     """
-    groups = near_duplicate_groups([prompt_text(row.messages) for row in rows], NEAR_DUPLICATE_JACCARD) if rows else []
+    groups = question_groups([row.messages for row in rows], NEAR_DUPLICATE_JACCARD) if rows else []
     blocks = _components(rows, groups)
     sizes = Counter(blocks)
     if rows and max(sizes.values()) > LARGEST_COMPONENT * len(rows):
@@ -93,7 +94,7 @@ class Placed:
 
 
 def place_beside(
-    rows: Sequence[Candidate], folds: Folds, people: Sequence[Sequence[str]], prompts: Sequence[str]
+    rows: Sequence[Candidate], folds: Folds, people: Sequence[Sequence[str]], prompts: Sequence[Sequence[Message]]
 ) -> Placed:
     """Folds of pairs that are no candidates (comparisons, thumbs), so that no fold's model learns what it judges.
 
@@ -101,11 +102,11 @@ def place_beside(
         rows: the candidates that ``folds`` split.
         folds: of the candidates; they do not change.
         people: of each pair, everybody who asked or judged.
-        prompts: of each pair, ``prompt_text``.
+        prompts: of each pair.
     """
     count = len(folds.train)
-    texts = [*(prompt_text(row.messages) for row in rows), *prompts]
-    groups = near_duplicate_groups(texts, NEAR_DUPLICATE_JACCARD) if prompts else []
+    everything = [*(row.messages for row in rows), *prompts]
+    groups = question_groups(everything, NEAR_DUPLICATE_JACCARD) if prompts else []
     blocks = _linked([[f"text:{group}", *(f"person:{who}" for who in own)]
                       for group, own in zip(groups[len(rows) :], people, strict=True)])  # fmt: skip
     tied: dict[str, set[int]] = {}

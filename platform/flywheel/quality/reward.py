@@ -182,7 +182,7 @@ def fold_work(
 ) -> list[Work]:
     """Every fold's rows: candidates, and the comparisons and thumbs that tie no one to what the fold scores."""
     people = [one.raters for one in preferences]
-    placed = place_beside(rows, folds, people, [prompt_text(one.messages) for one in preferences])
+    placed = place_beside(rows, folds, people, [one.messages for one in preferences])
     made = []
     for fold, learnt in enumerate(folds.train):
         more = sorted(placed.train[fold], key=lambda index: (stable_hash(str(seed), _text(preferences[index])), index))

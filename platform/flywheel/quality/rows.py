@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -107,6 +108,6 @@ class Funnel(Record):
     dropped: dict[str, int]
 
 
-def prompt_text(messages: list[Message]) -> str:
-    """What the user said, all turns; system messages are the same for everyone and left out."""
+def prompt_text(messages: Sequence[Message]) -> str:
+    """All turns, without system messages, which are mostly the same for everyone (where not: ``quality.asked``)."""
     return "\n".join(message.content for message in messages if message.role != "system")

@@ -1,3 +1,5 @@
+import random
+
 from flywheel.quality.folds import make_folds
 from flywheel.quality.rows import TUNE, prompt_text
 from flywheel.text.minhash import jaccard
@@ -44,3 +46,15 @@ def test_tuning_rows_are_scored_and_never_learnt_from(candidate):
 
 def test_empty():
     assert make_folds([], 2).score == []
+
+
+def test_questions_about_one_manual_are_not_one_group(candidate):
+    """Else everything would be held out of every training."""
+    rng = random.Random(0)
+    words = [f"{word}{n}" for word in ("parcel", "invoice", "router", "refund", "screen") for n in range(40)]
+    manual = "\n".join(" ".join(rng.sample(words, 40)) for _ in range(10))
+    rows = [candidate(f"{n:03d}", f"{manual}\n{' '.join(rng.sample(words, 8))}?") for n in range(200)]
+    assert [len(train) for train in make_folds(rows, 2).train] == [100, 100]
+    again = [candidate(f"copy-{n}", row.messages[0].content, subject=f"x{n}") for n, row in enumerate(rows[:20])]
+    folds = make_folds([*rows, *again], 2)
+    assert folds.score[200:] == folds.score[:20], "copies stay together"

@@ -38,7 +38,7 @@ def test_pairs_follow_the_people_and_texts_that_they_share(colours):
     other = next(i for i, row in enumerate(rows) if folds.score[i] == 0 and row.subject != rows[first].subject)
     people = [[rows[first].subject], ["new-1"], ["new-2"], [rows[other].subject, rows[second].subject], ["new-1"]]
     prompts = ["entirely another question", asked[second], "nobody else says this", "both sides know me", "and this"]
-    placed = place_beside(rows, folds, people, prompts)
+    placed = place_beside(rows, folds, people, [[Message(role="user", content=text)] for text in prompts])
     assert placed.score[0] == 0
     assert placed.score[1] == placed.score[4] == 1  # one by its text, the other by the person of that one
     assert placed.score[2] in (0, 1)

@@ -8,6 +8,7 @@ from flywheel.quality.rows import Evidence
 from flywheel.quality.score import compare, usable
 from flywheel.quality.signals import SIGNALS, agreement, engagement, form, measure, trust
 from flywheel.quality.signals.context import Context, Measured, RaterSums
+from flywheel.records import Message
 
 
 def test_engagement_directions():
@@ -134,3 +135,17 @@ def test_agreement_says_nothing_of_an_answer_of_another_form(colours, candidate)
     found = agreement.cross_fit(rows, make_folds(rows, 2), forms)
     assert found[-20:] == [None] * 20
     assert sum(one is not None for one in found) > 150
+
+
+def test_agreement_reads_what_stands_in_the_system_message(colours):
+    rows, _ = colours(200, wrong=0)
+    rows = [
+        row.model_copy(update={"messages": [
+            Message(role="system", content=f"You name colours.\nThe customer wrote: {row.messages[0].content}"),
+            Message(role="user", content="Which colour is it?"),
+        ]})
+        for row in rows
+    ]  # fmt: skip
+    found = agreement.cross_fit(rows, make_folds(rows, 2), form.learn(rows))
+    sure = [one > 0.5 for one in found if one is not None]
+    assert sum(sure) > 0.9 * len(sure) > 100

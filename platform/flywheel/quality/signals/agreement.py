@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flywheel.quality.asked import told
 from flywheel.quality.folds import Folds
-from flywheel.quality.rows import Candidate, prompt_text
+from flywheel.quality.rows import Candidate
 from flywheel.quality.signals.context import Context, Forms, Measured
 from flywheel.quality.signals.declare import Declared
 from flywheel.quality.signals.form import field_values, fits
@@ -30,7 +31,7 @@ def signal(measured: Measured, context: Context) -> float | None:  # noqa: ARG00
 def cross_fit(rows: Sequence[Candidate], folds: Folds, forms: Forms) -> list[float | None]:
     """Agreement of every row, each from a model that learnt from the other folds only."""
     result: list[float | None] = [None] * len(rows)
-    prompts = [prompt_text(row.messages) for row in rows]
+    prompts = told([row.messages for row in rows])
     for fold, train in enumerate(folds.train):
         usable = [index for index in train if fits(rows[index].target, forms.shape)]
         held = [i for i, own in enumerate(folds.score) if own == fold and fits(rows[i].target, forms.shape)]
