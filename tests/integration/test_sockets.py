@@ -16,11 +16,11 @@ from threading import Thread
 import httpx
 import psutil
 import pytest
-from ray_nodes import free_port
 
 from flywheel.config import FlywheelConfig, dump, load
 from flywheel.gateway.keyfile import change_keys
 from flywheel.gateway.keys import ApiKey, digest, new_id
+from flywheel.workflow.cluster import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 START_S = 300

@@ -6,7 +6,6 @@ One instance for the whole module; its model is random, so the gate must say no.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import yaml
 from flywheel.config import FlywheelConfig, load
 from flywheel.lake.tables import open_lake
 from flywheel.records import Decision, Feedback, Inference
+from flywheel.workflow.cluster import free_port
 from flywheel.workflow.turns.steps import TurnHandle
 from flywheel.workflow.turns.turn import STEP_NAMES, step_key
 
@@ -29,12 +29,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.vllm, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 CONSENT = {"x-flywheel-consent": "training,evaluation"}
 INTERACTIONS = 240
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def flywheel(*arguments, config, timeout=400):

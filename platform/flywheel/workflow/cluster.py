@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -121,10 +122,16 @@ def check_port(host: str, port: int, what: str) -> None:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nothing listens on now.
+
+    Not one of those that the kernel hands out (from 32768 on) or Ray's workers take (10002 to 19999): Ray asks for
+    several more of its own before it binds this one, and refuses to start where one port came twice.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise EnvironmentProblem("None of 100 loopback ports between 20000 and 32000 is free; stop what listens there.")
 
 
 def check_disk(path: Path, need_mb: int = 500) -> None:
