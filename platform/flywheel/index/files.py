@@ -18,6 +18,7 @@ from flywheel.lake.store import ObjectStore
 
 ROOT: Final = "index/near"
 _LOOKS: Final = 5
+BUSY: Final = "Other turns of this flow change the near-duplicate index all the time; run the command again."
 
 
 class Stored(NamedTuple):
@@ -57,7 +58,7 @@ class IndexFiles:
                 return Stored(newest, names, segments, [])
             if self._newest() == newest:
                 return Stored(newest, [], [], damaged)
-        raise BusyError("Other turns of this flow change the near-duplicate index all the time; run the command again.")
+        raise BusyError(BUSY)
 
     def commit(self, seen: Stored, added: Segment, *, replace: bool) -> bool:
         """Add a segment to the state that was ``seen``, or put it in its place. False: somebody else was faster."""

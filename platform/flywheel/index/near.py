@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flywheel.errors import BusyError
-from flywheel.index.files import IndexFiles, Stored
+from flywheel.index.files import BUSY, IndexFiles, Stored
 from flywheel.index.segments import Keys, Segment
 from flywheel.lake.manifests import content_id
 from flywheel.lake.store import ObjectStore
@@ -119,7 +119,7 @@ class NearDuplicateIndex:
             state.apply(added)
             counts = Counts(len(new), len(same), len(gone), hot, stored.damaged)
             return Groups(texts, state.labels(), state.links, self._threshold, counts)
-        raise BusyError("Other turns of this flow change the near-duplicate index all the time; run the command again.")
+        raise BusyError(BUSY)
 
     def _commit(self, stored: Stored, state: _State, added: Segment) -> bool:
         if stored.n == 0 or stored.damaged or len(stored.names) < _SEGMENTS:

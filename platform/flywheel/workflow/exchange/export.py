@@ -168,7 +168,9 @@ class Consents:
         days: dict[str, set[str]] = {}
         for one in inference_ids:
             days.setdefault(partition_date(one, None), set()).add(one)
-        return {one: asker for day, some in days.items() for one, asker in self._day(day).items() if one in some}
+        return {
+            one: known[one] for day, some in days.items() for known in [self._day(day)] for one in some & known.keys()
+        }
 
     def _read_day(self, day: str) -> dict[str, str]:
         rows = self._lake.read("inferences", flow=self._flow, dates=[day], columns=_STATED)
